@@ -1,0 +1,109 @@
+"""Who is in a document or room: a snapshot for those who come, diffs for those who are there.
+
+The habit is Phoenix Presence's: members are told apart by an id of their own, so one
+user may be there several times, and a diff that repeats what a snapshot already said
+does no harm.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person or program: ``id`` is the token's ``sub``, ``color`` is ``#rrggbb``."""
+
+    id: str
+    name: str
+    color: str
+
+    def to_payload(self) -> dict[str, str]:
+        """Return the user as the wire contract writes it."""
+        return {"id": self.id, "name": self.name, "color": self.color}
+
+
+NO_STATUS: Final = object()
+"""A member that never set a status, which is another thing than one that set ``None``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One presence of a user. ``ranges`` count in the text at ``version``, in code points."""
+
+    id: str
+    user: User
+    ranges: tuple[tuple[int, int], ...] | None = None
+    version: int | None = None
+    status: object = NO_STATUS
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return the member as the wire contract writes it: only what it has."""
+        payload: dict[str, Any] = {"id": self.id, "user": self.user.to_payload()}
+        if self.ranges is not None:
+            payload["ranges"] = [list(pair) for pair in self.ranges]
+            payload["version"] = self.version
+        if self.status is not NO_STATUS:
+            payload["status"] = self.status
+        return payload
+
+
+@dataclass(slots=True)
+class Roster:
+    """The members, and what changed since :meth:`take_diff` was last called."""
+
+    _members: dict[str, Member] = field(default_factory=dict)
+    _joined: dict[str, None] = field(default_factory=dict)
+    _left: dict[str, None] = field(default_factory=dict)
+    _updated: dict[str, None] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
+
+    def __contains__(self, member_id: str) -> bool:
+        return member_id in self._members
+
+    def __getitem__(self, member_id: str) -> Member:
+        return self._members[member_id]
+
+    def join(self, member: Member) -> None:
+        """Add a member whose id is new."""
+        self._members[member.id] = member
+        self._joined[member.id] = None
+
+    def leave(self, member_id: str) -> None:
+        """Take a member away; nobody is told of one who came and went between two diffs."""
+        if self._members.pop(member_id, None) is None:
+            return
+        self._updated.pop(member_id, None)
+        if member_id in self._joined:
+            del self._joined[member_id]
+        else:
+            self._left[member_id] = None
+
+    def update(self, member_id: str, changes: Mapping[str, Any], *, silent: bool = False) -> None:
+        """Replace fields of a member; ``silent`` keeps the change out of the diff."""
+        self._members[member_id] = replace(self._members[member_id], **changes)
+        if not silent and member_id not in self._joined:
+            self._updated[member_id] = None
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """Return all members as the wire contract writes them."""
+        return [member.to_payload() for member in self]
+
+    def take_diff(self) -> dict[str, Any] | None:
+        """Return ``{joined, left, updated}`` since the last call; None when nothing changed."""
+        if not (self._joined or self._left or self._updated):
+            return None
+        diff = {
+            "joined": [self._members[member_id].to_payload() for member_id in self._joined],
+            "left": list(self._left),
+            "updated": [self._members[member_id].to_payload() for member_id in self._updated],
+        }
+        self._joined.clear()
+        self._left.clear()
+        self._updated.clear()
+        return diff

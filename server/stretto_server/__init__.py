@@ -1,0 +1,1 @@
+"""The Stretto server: aiohttp and python-socketio around the pure core."""

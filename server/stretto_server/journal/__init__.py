@@ -1,0 +1,1 @@
+"""Durable logs of documents, all behind :mod:`stretto_server.journal.interface`."""
