@@ -1,0 +1,18 @@
+/** When to try again. Pure: chance is an argument. */
+
+/** The first retry is spread over this range, so that clients of a killed node do not herd. */
+export const FIRST_MIN_MS = 200;
+export const FIRST_MAX_MS = 3_000;
+/** No wait is longer. */
+export const LONGEST_MS = 30_000;
+
+/**
+ * Return how long to wait before retry number `attempt` (0, 1, 2 …), in milliseconds.
+ *
+ * Full jitter: uniform between `FIRST_MIN_MS` and a ceiling that doubles from
+ * `FIRST_MAX_MS` up to `LONGEST_MS`. `chance` is uniform in [0, 1).
+ */
+export function backoff(attempt: number, chance: number): number {
+  const ceiling = Math.min(LONGEST_MS, FIRST_MAX_MS * 2 ** Math.min(attempt, 16));
+  return Math.round(FIRST_MIN_MS + (ceiling - FIRST_MIN_MS) * chance);
+}

@@ -1,0 +1,8 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  resolve: { conditions: ["stretto-source"] },
+  test: {
+    include: ["*/test/**/*.test.ts"],
+  },
+});
