@@ -73,7 +73,10 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Nothing was written: the head is not ``base``. ``missed`` are the entries after it."""
+    """Nothing was written: the head is not ``base``. ``missed`` are the entries after it.
+
+    A head *below* ``base``, with nothing missed, means that this journal lost its tail.
+    """
 
     head: Head
     missed: tuple[Entry, ...]
@@ -81,7 +84,10 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class StaleClient:
-    """Nothing was written: an entry is not its client's next one (duplicate, gap or fence)."""
+    """Nothing was written: an entry is not its client's next one (duplicate, gap or fence).
+
+    ``record`` is what is kept of the client, without the entries before it in the batch.
+    """
 
     client: str
     record: ClientRecord
@@ -126,8 +132,9 @@ class Journal(Protocol):
         ``hashes`` are the history hashes after each entry. Checked in this order: the
         document exists (NotFound), ``epoch`` (EpochChanged with ``details.epoch``), the
         head is ``base`` (else :class:`Conflict`), each entry has its client's next seq and
-        that client is not fenced (else :class:`StaleClient`). Records of the clients are
-        advanced in the same transaction.
+        that client is not fenced (else :class:`StaleClient`). Where a conflict's missed
+        entries are no longer all kept, it is VersionGone with ``details.floor`` instead.
+        Records of the clients are advanced in the same transaction.
         """
 
     async def read(
@@ -135,9 +142,9 @@ class Journal(Protocol):
     ) -> Page:
         """Return up to ``limit`` entries from version ``first`` on (0: only the hash).
 
-        With ``max_bytes`` it stops before the encoded entries pass that size, but never
-        before one entry. ``first`` one past the head gives an empty page. Raises NotFound,
-        EpochChanged, VersionGone with ``details.floor`` when ``first <= floor``,
+        With ``max_bytes`` it stops before the entries, encoded as compact UTF-8 JSON of
+        their payloads, pass that size together, but never before one entry. ``first`` one
+        past the head gives an empty page. Raises NotFound, EpochChanged, VersionGone with ``details.floor`` when ``first <= floor``,
         VersionAhead with ``details.version`` when ``first > version + 1``.
         """
 
@@ -153,7 +160,10 @@ class Journal(Protocol):
         """
 
     async def snapshot(self, doc: str, epoch: str, snapshot: Snapshot) -> None:
-        """Keep ``snapshot`` if it is newer than the kept one and of this epoch; else do nothing."""
+        """Keep ``snapshot`` if it is newer than the kept one and of this epoch; else do nothing.
+
+        One above the head is none of this history, and is not kept.
+        """
 
     async def compact(self, doc: str, epoch: str, floor: int) -> Head:
         """Forget entries up to version ``floor``, but none above the snapshot; return the head.
@@ -171,8 +181,8 @@ class Journal(Protocol):
     ) -> Head:
         """Start another history under a new ``epoch`` with ``entries``; the old one is gone.
 
-        Creates the document when it does not exist. Client records are forgotten with the
-        old history, but for those of ``entries``.
+        Creates the document when it does not exist, else keeps when that was. Client records
+        are forgotten with the old history, but for those of ``entries``.
         """
 
     async def delete(
@@ -186,7 +196,10 @@ class Journal(Protocol):
     async def documents(
         self, prefix: str = "", after: str = "", limit: int = 100
     ) -> list[DocumentInfo]:
-        """Return documents with ids that start with ``prefix`` and sort behind ``after``."""
+        """Return documents with ids that start with ``prefix`` and sort behind ``after``.
+
+        They are ordered by id, code point by code point, and at most ``limit``.
+        """
 
     async def expire_clients(self, before_ms: int) -> int:
         """Forget client records last used before ``before_ms``; return how many."""

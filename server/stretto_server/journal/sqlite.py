@@ -49,7 +49,7 @@ class SqliteJournal:
 
     @property
     def commits(self) -> int:
-        """How many groups of writes were committed: each cost one fsync."""
+        """How many groups of writes were committed: each cost one fsync at most."""
         return self._writer.commits
 
     async def start(self) -> None:
