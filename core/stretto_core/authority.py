@@ -1,0 +1,310 @@
+"""A document's server side as a state machine: what becomes of the operations submitted.
+
+The order of work is the caller's: :meth:`Authority.stage` decides and changes nothing, the
+caller makes the staged entries durable, :meth:`Authority.commit` then takes them in. A
+lost race is ``learn`` and ``stage`` again.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from stretto_core.entries import ClientRecord, Entry, next_hash
+from stretto_core.errors import (
+    EpochChanged,
+    Forbidden,
+    InvalidOperation,
+    InvalidRequest,
+    SequenceGap,
+    StrettoError,
+    TooLarge,
+    VersionAhead,
+    VersionGone,
+)
+from stretto_core.ot import (
+    Bias,
+    Component,
+    ComposedHistory,
+    Operation,
+    Rope,
+    check,
+    input_length,
+    length_change,
+    map_position,
+    normalize,
+    transform,
+)
+from stretto_core.protocol import Limits
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One operation as it arrived; ``op`` is unchecked."""
+
+    epoch: str
+    client: str
+    seq: int
+    base: int
+    op: Sequence[object]
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What a batch would commit on top of version ``base``.
+
+    ``outcomes`` has one item per submission: the version it has (or will have, once the
+    entries are durable), or why it is refused.
+    """
+
+    base: int
+    entries: tuple[Entry, ...]
+    hashes: tuple[str, ...]
+    outcomes: tuple[int | StrettoError, ...]
+
+
+@dataclass(slots=True)
+class _Stage:
+    """The world as it will be after the entries staged so far."""
+
+    version: int
+    length: int
+    hash: str
+    entries: list[Entry] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+    records: dict[str, ClientRecord] = field(default_factory=dict)
+
+
+class Authority:
+    """The committed text and history of one document, as far as memory reaches.
+
+    ``floor`` is the oldest version that the journal can replay from, ``horizon`` the oldest
+    one that memory reaches back to; entries ``horizon + 1 … version`` are held here.
+    """
+
+    def __init__(
+        self, epoch: str, version: int, hash: str, text: str, *, floor: int, limits: Limits
+    ) -> None:
+        """Start from a snapshot; :meth:`learn` the entries after it."""
+        self.epoch = epoch
+        self.floor = floor
+        self._limits = limits
+        self._text = Rope(text)
+        self._history = ComposedHistory(version)
+        self._entries: list[Entry] = []
+        self._hashes = [hash]
+        self._lengths = [len(self._text)]
+        self._records: dict[str, ClientRecord] = {}
+
+    @property
+    def version(self) -> int:
+        """The head."""
+        return self.horizon + len(self._entries)
+
+    @property
+    def horizon(self) -> int:
+        """The oldest version that memory reaches back to."""
+        return self._history.base
+
+    @property
+    def hash(self) -> str:
+        """The history hash of the head."""
+        return self._hashes[-1]
+
+    @property
+    def length(self) -> int:
+        """The text's length in code points."""
+        return self._lengths[-1]
+
+    @property
+    def text(self) -> str:
+        """The text of the head."""
+        return str(self._text)
+
+    def clients(self) -> list[str]:
+        """Return the clients whose records are held."""
+        return list(self._records)
+
+    def record(self, client: str) -> ClientRecord | None:
+        """Return what is held of a client."""
+        return self._records.get(client)
+
+    def enroll(self, client: str, record: ClientRecord | None) -> None:
+        """Take in what the journal knows of a client, before its operations are staged."""
+        self._records[client] = record or ClientRecord()
+
+    def forget(self, client: str) -> None:
+        """Drop a client's record; it must be enrolled again before it submits."""
+        self._records.pop(client, None)
+
+    def hash_at(self, version: int) -> str | None:
+        """Return the history hash at ``version``; None where memory does not have it."""
+        if not self.horizon <= version <= self.version:
+            return None
+        return self._hashes[version - self.horizon] or None
+
+    def entries(self, first: int, limit: int, max_bytes: int | None = None) -> tuple[Entry, ...]:
+        """Return up to ``limit`` entries from version ``first`` on, oldest first.
+
+        With ``max_bytes`` they stop before their JSON passes that size, but never before
+        one. Raises IndexError where memory does not reach.
+        """
+        if not self.horizon < first <= self.version + 1:
+            raise IndexError(f"version {first} is not in memory")
+        start = first - self.horizon - 1
+        found = self._entries[start : start + limit]
+        if max_bytes is None:
+            return tuple(found)
+        size = 0
+        for count, entry in enumerate(found):
+            size += len(json.dumps(entry.to_payload(), ensure_ascii=False).encode())
+            if count and size > max_bytes:
+                return tuple(found[:count])
+        return tuple(found)
+
+    def oldest_base(self, submissions: Iterable[Submission]) -> int | None:
+        """Return the oldest base that lies below memory but not below the floor, if any.
+
+        The caller then reads entries ``base + 1 … horizon`` and calls :meth:`extend_back`.
+        """
+        bases = [
+            one.base
+            for one in submissions
+            if one.epoch == self.epoch and self.floor <= one.base < self.horizon
+        ]
+        return min(bases, default=None)
+
+    def extend_back(self, entries: Sequence[Entry]) -> None:
+        """Take in the entries just before the horizon, oldest first."""
+        self._history.extend_front([entry.op for entry in entries])
+        self._entries[:0] = entries
+        lengths = [self._lengths[0]]
+        for entry in reversed(entries):
+            lengths.append(lengths[-1] - length_change(entry.op))
+        self._lengths[:0] = reversed(lengths[1:])
+        # The hashes between are not needed: whoever asks for one asks the journal.
+        self._hashes[:0] = [""] * len(entries)
+
+    def trim(self, keep_from: int) -> None:
+        """Forget the history below version ``keep_from``, or a little less of it."""
+        before = self.horizon
+        self._history.drop_before(min(keep_from, self.version))
+        dropped = self.horizon - before
+        del self._entries[:dropped], self._hashes[:dropped], self._lengths[:dropped]
+
+    def learn(self, entries: Sequence[Entry]) -> None:
+        """Take in entries that are durable already: from loading, or committed elsewhere."""
+        for entry in entries:
+            self._take(entry, next_hash(self.hash, entry))
+
+    def commit(self, staged: Staged) -> None:
+        """Take in what was staged, now that it is durable.
+
+        Raises ValueError when the head moved since: learn, and stage again.
+        """
+        if staged.base != self.version:
+            raise ValueError("staged on another version")
+        for entry, reached in zip(staged.entries, staged.hashes, strict=True):
+            self._take(entry, reached)
+
+    def _take(self, entry: Entry, reached: str) -> None:
+        self._text.apply(entry.op)
+        self._history.append(entry.op)
+        self._entries.append(entry)
+        self._hashes.append(reached)
+        self._lengths.append(len(self._text))
+        record = self._records.get(entry.client)
+        if record is not None:
+            self._records[entry.client] = record.advanced(entry.seq, self.version, entry.user)
+
+    def stage(self, submissions: Sequence[Submission], at_ms: int) -> Staged:
+        """Decide a batch without changing anything; each sees the effect of those before it.
+
+        Checked in the order of the wire contract: epoch, seq, base, operation.
+        """
+        stage = _Stage(self.version, self.length, self.hash)
+        outcomes: list[int | StrettoError] = []
+        for submission in submissions:
+            try:
+                outcomes.append(self._stage_one(stage, submission, at_ms))
+            except StrettoError as error:
+                outcomes.append(error)
+        return Staged(self.version, tuple(stage.entries), tuple(stage.hashes), tuple(outcomes))
+
+    def _stage_one(self, stage: _Stage, submission: Submission, at_ms: int) -> int:
+        if submission.epoch != self.epoch:
+            raise EpochChanged(details={"epoch": self.epoch})
+        record = stage.records.get(submission.client) or self._records.get(submission.client)
+        if record is None:
+            raise InvalidRequest("this client did not open the document")
+        if record.user not in (None, submission.user):
+            raise Forbidden("this client id belongs to another user")
+        if submission.seq == record.last_seq:
+            return record.last_version
+        if record.fenced or submission.seq != record.last_seq + 1:
+            raise SequenceGap(details={"last_seq": record.last_seq})
+        self._check_base(submission, record)
+        op = self._rewritten(stage, submission)
+        entry = Entry(submission.client, submission.seq, op, submission.user, at_ms)
+        stage.version += 1
+        stage.length += length_change(op)
+        stage.hash = next_hash(stage.hash, entry)
+        stage.entries.append(entry)
+        stage.hashes.append(stage.hash)
+        stage.records[entry.client] = record.advanced(entry.seq, stage.version, entry.user)
+        return stage.version
+
+    def _check_base(self, submission: Submission, record: ClientRecord) -> None:
+        if submission.base > self.version:
+            raise VersionAhead(details={"version": self.version})
+        if submission.base < self.floor:
+            raise VersionGone(details={"floor": self.floor})
+        if submission.base < record.last_version:
+            raise InvalidRequest(
+                details={"base": [f"below version {record.last_version} of this client's own op"]}
+            )
+
+    def _rewritten(self, stage: _Stage, submission: Submission) -> Operation:
+        """Return the operation as it applies to the staged head."""
+        op = self._checked(submission)
+        op = self._history.transform(op, submission.base)
+        for entry in stage.entries:
+            op = transform(op, entry.op, "left")
+        if stage.length + length_change(op) > max(self._limits.document_chars, stage.length):
+            raise TooLarge(f"a document holds {self._limits.document_chars} characters")
+        return op
+
+    def _checked(self, submission: Submission) -> Operation:
+        limits = self._limits
+        if len(submission.op) > limits.op_components:
+            raise TooLarge(f"an operation has at most {limits.op_components} components")
+        inserted = sum(len(part) for part in submission.op if isinstance(part, str))
+        if inserted > limits.op_inserted:
+            raise TooLarge(f"an operation inserts at most {limits.op_inserted} characters")
+        check(submission.op)
+        op = cast("Sequence[Component]", submission.op)
+        if input_length(op) > self._lengths[submission.base - self.horizon]:
+            raise InvalidOperation("the operation is longer than its document")
+        return normalize(op)
+
+    def map_ranges(self, ranges: Iterable[Range], version: int, client: str) -> list[Range]:
+        """Carry a cursor's ranges from ``version`` to the head, clamped to the text.
+
+        Over an entry of ``client`` itself positions go behind an insertion, over others'
+        they stay before it. Raises IndexError where memory does not reach.
+        """
+        if not self.horizon <= version <= self.version:
+            raise IndexError(f"version {version} is not in memory")
+        start = version - self.horizon
+        longest = self._lengths[start]
+        mapped = [(min(anchor, longest), min(head, longest)) for anchor, head in ranges]
+        for entry in self._entries[start:]:
+            bias: Bias = 1 if entry.client == client else -1
+            mapped = [
+                (map_position(anchor, entry.op, bias), map_position(head, entry.op, bias))
+                for anchor, head in mapped
+            ]
+        return mapped

@@ -1,0 +1,177 @@
+"""The composition root: settings in, a served application out. Nothing here decides."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from stretto_core.protocol import DOCS, SESSION, ServerEvent
+from stretto_server.api import add_document_api
+from stretto_server.auth import TokenVerifier
+from stretto_server.bus.local import LocalBus
+from stretto_server.connections import Connection, Connections
+from stretto_server.documents import Documents
+from stretto_server.health import Health, NodeState
+from stretto_server.journal.interface import Journal
+from stretto_server.journal.memory import MemoryJournal
+from stretto_server.journal.sqlite import SqliteJournal
+from stretto_server.namespaces.boundary import Context, end_connection
+from stretto_server.namespaces.documents import DocumentsNamespace
+from stretto_server.namespaces.session import SessionNamespace
+from stretto_server.page import add_guest_tokens, add_page
+from stretto_server.settings import Settings, SettingsError
+from stretto_server.sockets import Sockets
+
+logger = logging.getLogger(__name__)
+
+DOCUMENTS = web.AppKey("documents", Documents)
+
+RECONNECT_PER_S = 200
+"""A draining node asks its clients to come back no faster than this, together."""
+SHORTEST_SPREAD_S = 2.0
+LEAVE_S = 0.5
+"""So long clients have to leave by themselves before their transports are closed."""
+
+
+def open_journal(settings: Settings, *, read_only: bool = False) -> Journal:
+    """Return the journal that the settings name, not started yet."""
+    path = sqlite_path(settings.journal)
+    if path is not None:
+        return SqliteJournal(path, read_only=read_only)
+    if settings.journal == "memory://":
+        return MemoryJournal()
+    raise SettingsError(f"cannot open {settings.journal}: use sqlite:///path or memory://")
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file of ``sqlite:///path`` (four slashes for an absolute one), or None."""
+    prefix, found, rest = url.partition("sqlite:///")
+    return Path(unquote(rest)) if found and not prefix and rest else None
+
+
+class Node:
+    """Everything one process runs, and how it starts and drains."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.name = secrets.token_hex(4)
+        self.health = Health()
+        self.journal = open_journal(settings)
+        self.bus = LocalBus()
+        self.connections = Connections(
+            settings.limits,
+            rate_limits=settings.rate_limits,
+            connect_timeout=settings.connect_timeout,
+            token_grace=settings.token_grace,
+        )
+        self.sockets = Sockets(settings, self.bus, self.connections)
+        self.documents = Documents(
+            self.journal, self.bus, settings.limits, history_hours=settings.history_hours
+        )
+        self.context = Context(self.sockets, self.bus, self.connections, _verifier(settings))
+        self.session = SessionNamespace(
+            self.context,
+            node=self.name,
+            limits=settings.limits,
+            token_grace=settings.token_grace,
+            rights_changed=(self.documents.rights_changed,),
+        )
+        self.sockets.receivers = {
+            SESSION: self.session,
+            DOCS: DocumentsNamespace(self.context, self.documents),
+        }
+        self.connections.on_expired = self.session.token_expired
+        self.connections.on_overdue = self._end
+
+    async def start(self) -> None:
+        """Open the journal. Raises Unavailable with what to do."""
+        await self.journal.start()
+        self.health.state = NodeState.READY
+
+    def announce(self, url: str) -> None:
+        """Say beside the journal where its owner listens, for the command line to find."""
+        if isinstance(self.journal, SqliteJournal):
+            self.journal.write_owner(url)
+
+    async def drain(self) -> None:
+        """Tell every client to go elsewhere, flush, and close those who stayed."""
+        self.health.state = NodeState.DRAINING
+        self.context.draining = True
+        spread = max(SHORTEST_SPREAD_S, len(self.connections) / RECONNECT_PER_S)
+        spread = min(spread, max(0.0, self.settings.drain - 5.0))
+        for connection in self.connections:
+            await self.session.tell(
+                connection,
+                ServerEvent.SHUTDOWN,
+                {
+                    "reason": "draining",
+                    "reconnect_after_ms": int(random.uniform(0, spread) * 1000),
+                },
+            )
+        await self.documents.drain(min(self.settings.drain / 2, 10.0))
+        await self._wait_for_clients(min(LEAVE_S, self.settings.drain / 4))
+
+    async def stop(self) -> None:
+        """Close every transport and the journal."""
+        for connection in self.connections:
+            await self.sockets.close_transport(connection.engine_sid)
+        await self.sockets.shutdown()
+        await self.documents.stop()
+        await self.journal.close()
+
+    async def _wait_for_clients(self, longest_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self.connections.empty()
+
+    async def _end(self, connection: Connection) -> None:
+        await end_connection(self.sockets, connection)
+
+
+NODE = web.AppKey("node", Node)
+
+
+def create_app(settings: Settings) -> web.Application:
+    """Return the application; starting it opens the journal, cleaning it up drains."""
+    app = web.Application(client_max_size=8 * settings.limits.document_chars)
+    node = Node(settings)
+    app[NODE] = node
+    app[DOCUMENTS] = node.documents
+    node.sockets.attach(app)
+    add_document_api(app, node.documents, node.context.verifier)
+    node.health.add_routes(app)
+    if settings.dev:
+        add_guest_tokens(app, settings)
+    add_page(app)
+    app.cleanup_ctx.append(_run_node)
+    app.on_shutdown.append(_drain_node)
+    return app
+
+
+async def _run_node(app: web.Application) -> AsyncIterator[None]:
+    await app[NODE].start()
+    yield
+    await app[NODE].stop()
+
+
+async def _drain_node(app: web.Application) -> None:
+    """Drain while the sockets are still open: aiohttp calls this before it closes them."""
+    await app[NODE].drain()
+    for connection in app[NODE].connections:
+        await app[NODE].sockets.close_transport(connection.engine_sid)
+
+
+def _verifier(settings: Settings) -> TokenVerifier:
+    assert settings.secret is not None  # Settings refuses to exist without one
+    return TokenVerifier(
+        settings.secret,
+        audience=settings.token_audience,
+        issuer=settings.token_issuer,
+        default_role=settings.default_role,
+    )

@@ -1,0 +1,349 @@
+"""``stretto docs …``: looking after documents from the command line.
+
+Reading opens the journal read-only, beside a running server. Changing goes through the
+server that holds the journal, if one does, so that everybody who has the document open
+sees it; else straight to the journal.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from stretto_core.entries import Entry, next_hash
+from stretto_core.errors import (
+    InvalidRequest,
+    NotFound,
+    StrettoError,
+    Unavailable,
+    error_from_payload,
+)
+from stretto_core.ot import Rope
+from stretto_core.protocol import NO_HASH, PAGE_ENTRIES, is_resource_id
+from stretto_server.app import open_journal, sqlite_path
+from stretto_server.auth import Role, issue_token
+from stretto_server.bus.local import LocalBus
+from stretto_server.document_actor import authority_of
+from stretto_server.documents import Documents
+from stretto_server.journal.interface import Head, Journal, Loaded
+from stretto_server.journal.ownership import read_owner
+from stretto_server.settings import Settings, SettingsError
+
+OPERATOR = "stretto-operator"
+"""Whom changes made from the command line are by."""
+
+_TTL = re.compile(r"(\d+)([smhd]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def command_settings(*, keyless: bool = True, **flags: Any) -> Settings:
+    """Return the settings of a command that serves nobody."""
+    return Settings.from_environ(os.environ, keyless=keyless, host="127.0.0.1", **flags)
+
+
+def parse_ttl(text: str) -> float:
+    """Return the seconds of ``90s``, ``15m``, ``1h`` or ``7d``. Raises SettingsError."""
+    match = _TTL.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise SettingsError(f"--ttl takes 90s, 15m, 1h or 7d, not {text!r}")
+    return float(int(match[1]) * _SECONDS[match[2]])
+
+
+def parse_grants(rows: Sequence[str]) -> dict[str, str]:
+    """Return ``{pattern: role}`` of ``PATTERN=ROLE`` rows. Raises SettingsError."""
+    grants = {}
+    for row in rows:
+        pattern, _, role = row.rpartition("=")
+        if not pattern or role not in {known.word for known in Role}:
+            raise SettingsError(f"--grant takes PATTERN=viewer|editor|owner, not {row!r}")
+        grants[pattern] = role
+    return grants
+
+
+async def list_documents(arguments: argparse.Namespace) -> int:
+    """Print the documents, one a line."""
+    async with _journal(arguments) as journal:
+        after = ""
+        while rows := await journal.documents(arguments.prefix, after, 200):
+            for row in rows:
+                facts = {"doc": row.doc, **_facts(row.head), "updated_ms": row.updated_ms}
+                if arguments.json:
+                    print(json.dumps(facts))
+                else:
+                    print(f"{row.doc}\tversion {row.head.version}\t{_when(row.updated_ms)}")
+            after = rows[-1].doc
+    return 0
+
+
+async def show(arguments: argparse.Namespace) -> int:
+    """Print where a document stands."""
+    async with _journal(arguments) as journal:
+        loaded = await _load(journal, arguments.doc)
+        text = authority_of(loaded, arguments.settings.limits).text
+        facts = {
+            "doc": arguments.doc,
+            **_facts(loaded.head),
+            "snapshot_version": loaded.snapshot.version,
+            "characters": len(text),
+        }
+        for key, value in facts.items():
+            print(f"{key}: {value}")
+    return 0
+
+
+async def export(arguments: argparse.Namespace) -> int:
+    """Write a document's text to a file or to standard output."""
+    async with _journal(arguments) as journal:
+        loaded = await _load(journal, arguments.doc)
+        text = authority_of(loaded, arguments.settings.limits).text
+    if arguments.output == "-":
+        sys.stdout.write(text)
+    else:
+        Path(arguments.output).write_text(text, encoding="utf-8", newline="")
+    return 0
+
+
+async def history(arguments: argparse.Namespace) -> int:
+    """Print the entries that the journal still has, oldest first."""
+    async with _journal(arguments) as journal:
+        head = (await _load(journal, arguments.doc)).head
+        first = max(arguments.first or 1, head.floor + 1)
+        async for version, entry, reached in _log(journal, arguments.doc, head, first):
+            if arguments.json:
+                print(json.dumps({"version": version, **entry.to_payload(), "hash": reached}))
+            else:
+                shown = json.dumps(list(entry.op), ensure_ascii=False)
+                print(f"{version}\t{_when(entry.at_ms)}\t{entry.user}\t{shown[:120]}")
+    return 0
+
+
+async def verify(arguments: argparse.Namespace) -> int:
+    """Replay a log and compare: text, hashes, each (client, seq) once and in order."""
+    async with _journal(arguments) as journal:
+        loaded = await _load(journal, arguments.doc)
+        problems = await find_problems(journal, arguments.doc, loaded)
+    for problem in problems:
+        print(f"{arguments.doc}: {problem}", file=sys.stderr)
+    if problems:
+        return 1
+    head = loaded.head
+    print(
+        f"{arguments.doc}: clean, {head.version - head.floor} of {head.version} versions replayed, "
+        f"hash {head.hash}"
+    )
+    return 0
+
+
+async def import_(arguments: argparse.Namespace) -> int:
+    """Start another history of a document with the text of a file (``-``: standard input)."""
+    source = arguments.file
+    raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{source} is not UTF-8 text: {error}") from None
+    async with _operator(arguments) as operator:
+        if not arguments.replace and await operator.exists(arguments.doc):
+            raise InvalidRequest(f"{arguments.doc} exists already: use --replace to start it anew")
+        head = await operator.replace(arguments.doc, text)
+    print(f"{arguments.doc}: imported {len(text)} characters as version {head['version']}")
+    return 0
+
+
+async def delete(arguments: argparse.Namespace) -> int:
+    """Delete a document for everyone."""
+    if not arguments.yes:
+        answer = input(f"Delete {arguments.doc} with its whole history? Type its id to confirm: ")
+        if answer.strip() != arguments.doc:
+            print("not deleted", file=sys.stderr)
+            return 1
+    async with _operator(arguments) as operator:
+        if not await operator.delete(arguments.doc):
+            raise NotFound(f"there is no document {arguments.doc}")
+    print(f"{arguments.doc}: deleted")
+    return 0
+
+
+async def find_problems(journal: Journal, doc: str, loaded: Loaded) -> list[str]:
+    """Return what is wrong with a document's log, from its floor to its head."""
+    head, snapshot = loaded.head, loaded.snapshot
+    problems: list[str] = []
+    replayed = Rope("") if head.floor == 0 else None
+    reached = (await journal.read(doc, head.epoch, head.floor + 1, 0)).hash
+    if head.floor == 0 and reached != NO_HASH:
+        problems.append(f"the hash at version 0 is {reached}")
+    last_seqs: dict[str, int] = {}
+    async for version, entry, stored in _log(journal, doc, head, head.floor + 1):
+        reached = next_hash(reached, entry)
+        if reached != stored:
+            problems.append(f"version {version}: hash {stored}, but its history gives {reached}")
+            reached = stored
+        last = last_seqs.get(entry.client, entry.seq - 1 if head.floor else 0)
+        if entry.seq != last + 1:
+            problems.append(f"version {version}: seq {entry.seq} of {entry.client} after {last}")
+        last_seqs[entry.client] = entry.seq
+        if replayed is not None:
+            try:
+                replayed.apply(entry.op)
+            except StrettoError as error:
+                problems.append(f"version {version}: does not apply: {error.message}")
+                replayed = None
+        if version == snapshot.version and replayed is None and head.floor:
+            replayed = Rope(snapshot.text)
+        if version == snapshot.version and replayed is not None:
+            if str(replayed) != snapshot.text:
+                problems.append(f"the snapshot at version {version} is not the replayed text")
+            if snapshot.hash != stored:
+                problems.append(f"the snapshot at version {version} has another hash")
+    if reached != head.hash:
+        problems.append(f"the head's hash is {head.hash}, the log's {reached}")
+    return problems
+
+
+async def _log(
+    journal: Journal, doc: str, head: Head, first: int
+) -> AsyncIterator[tuple[int, Entry, str]]:
+    """Give ``(version, entry, stored hash)`` from ``first`` to the head."""
+    while first <= head.version:
+        page = await journal.read(doc, head.epoch, first, PAGE_ENTRIES)
+        for version, entry in enumerate(page.entries, first):
+            stored = await journal.read(doc, head.epoch, version + 1, 0)
+            yield version, entry, stored.hash
+        first += len(page.entries)
+
+
+async def _load(journal: Journal, doc: str) -> Loaded:
+    if not is_resource_id(doc):
+        raise InvalidRequest(f"{doc!r} is not a document id")
+    loaded = await journal.load(doc)
+    if loaded is None:
+        raise NotFound(f"there is no document {doc}")
+    return loaded
+
+
+@asynccontextmanager
+async def _journal(arguments: argparse.Namespace) -> AsyncIterator[Journal]:
+    arguments.settings = command_settings(journal=arguments.journal, data=arguments.data)
+    journal = open_journal(arguments.settings, read_only=True)
+    await journal.start()
+    try:
+        yield journal
+    finally:
+        await journal.close()
+
+
+class _Direct:
+    """Changes documents in the journal itself, which no server holds."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def exists(self, doc: str) -> bool:
+        try:
+            return (await self._documents.state(doc)).version > 0
+        except NotFound:
+            return False
+
+    async def replace(self, doc: str, text: str) -> dict[str, Any]:
+        return _facts(await self._documents.replace(doc, text, user=OPERATOR))
+
+    async def delete(self, doc: str) -> bool:
+        return await self._documents.delete(doc)
+
+
+class _ThroughServer:
+    """Changes documents through the running server's HTTP interface for operators."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+
+    async def exists(self, doc: str) -> bool:
+        return (await self._call("GET", doc)) is not None
+
+    async def replace(self, doc: str, text: str) -> dict[str, Any]:
+        return await self._call("PUT", doc, {"text": text}) or {}
+
+    async def delete(self, doc: str) -> bool:
+        return (await self._call("DELETE", doc)) is not None
+
+    async def _call(
+        self, method: str, doc: str, body: dict[str, str] | None = None
+    ) -> dict[str, Any] | None:
+        url = f"{self._url}/api/docs/{quote(doc)}"
+        async with self._session.request(method, url, json=body) as response:
+            answer: dict[str, Any] = await response.json()
+        if answer.get("ok"):
+            return answer
+        error = error_from_payload(answer.get("error", {}))
+        if isinstance(error, NotFound):
+            return None
+        raise error
+
+
+@asynccontextmanager
+async def _operator(arguments: argparse.Namespace) -> AsyncIterator[_Direct | _ThroughServer]:
+    if not is_resource_id(arguments.doc):
+        raise InvalidRequest(f"{arguments.doc!r} is not a document id")
+    settings = command_settings(
+        journal=arguments.journal, data=arguments.data, dev=arguments.dev or None
+    )
+    url = running_server(settings)
+    if url is not None:
+        if settings.secret is None:
+            raise SettingsError(
+                f"the server at {url} holds the journal: set its STRETTO_SECRET, or use --dev"
+            )
+        token = issue_token(
+            settings.secret,
+            OPERATOR,
+            grants={"docs/*": Role.OWNER.word},
+            ttl_s=300,
+            audience=settings.token_audience,
+            issuer=settings.token_issuer,
+        )
+        headers = {"Authorization": f"Bearer {token}"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            try:
+                yield _ThroughServer(session, url)
+            except aiohttp.ClientError as error:
+                raise Unavailable(f"the server at {url} did not answer: {error}") from error
+        return
+    journal = open_journal(settings)
+    await journal.start()
+    documents = Documents(
+        journal, LocalBus(), settings.limits, history_hours=settings.history_hours
+    )
+    try:
+        yield _Direct(documents)
+    finally:
+        await documents.stop()
+        await journal.close()
+
+
+def running_server(settings: Settings) -> str | None:
+    """Return the URL of the server that holds the journal; None when nobody does."""
+    path = sqlite_path(settings.journal)
+    return read_owner(path) if path is not None else None
+
+
+def _facts(head: Head) -> dict[str, Any]:
+    return {
+        "epoch": head.epoch,
+        "version": head.version,
+        "hash": head.hash,
+        "floor": head.floor,
+    }
+
+
+def _when(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

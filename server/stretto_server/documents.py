@@ -1,0 +1,262 @@
+"""Documents: reading and editing them in process, and what the namespace asks.
+
+Rights are settled when a document is opened or a token refreshed, and kept on the
+:class:`~stretto_server.open_document.Seat`; submitting looks at nothing but that.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stretto_core.authority import Submission
+from stretto_core.errors import (
+    EpochChanged,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    NotJoined,
+    ShuttingDown,
+    TooLarge,
+    Unavailable,
+    VersionAhead,
+    VersionGone,
+)
+from stretto_core.protocol import DOCS, PAGE_ENTRIES, Limits, ServerEvent
+from stretto_server.auth import Action, Role, authorize
+from stretto_server.bus.interface import Bus
+from stretto_server.connections import Connection
+from stretto_server.document_actor import Admitted, now_ms
+from stretto_server.document_registry import DocumentRegistry
+from stretto_server.history import new_history
+from stretto_server.journal.interface import Head, Journal
+from stretto_server.open_document import OpenDocument, Seat
+
+SERVER_USER: Final = "server"
+"""Whom in-process edits are by, unless the caller says."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentState:
+    """A document at one version."""
+
+    epoch: str
+    version: int
+    hash: str
+    text: str
+
+
+class Documents:
+    """``read``, ``state``, ``edit``, ``delete`` and ``replace`` are for code in this process.
+
+    The other methods serve the ``/docs`` namespace and take its decoded payloads.
+    """
+
+    def __init__(self, journal: Journal, bus: Bus, limits: Limits, *, history_hours: float) -> None:
+        self._journal = journal
+        self._limits = limits
+        self._registry = DocumentRegistry(journal, bus, limits, history_hours=history_hours)
+        self._draining = False
+        self._own_client = f"server-{secrets.token_urlsafe(12)}"
+
+    async def read(self, doc: str) -> str:
+        """Return the text of a document. Raises NotFound, Unavailable."""
+        return (await self.state(doc)).text
+
+    async def state(self, doc: str) -> DocumentState:
+        """Return the text with its version. Raises NotFound, Unavailable."""
+        async with self._registry.using(doc, create=False) as document:
+            authority = document.actor.authority
+            return DocumentState(authority.epoch, authority.version, authority.hash, authority.text)
+
+    async def edit(self, doc: str, op: Sequence[int | str], *, base: int | None = None) -> int:
+        """Commit an operation, live for everyone; return its version once it is durable.
+
+        ``op`` applies to version ``base``, or to the head where that is not given. Creates
+        the document when there is none. Raises InvalidOperation, TooLarge, VersionAhead,
+        VersionGone, Busy, Unavailable. A cancelled call may still commit.
+        """
+        async with self._registry.using(doc, create=True) as document, document.editing:
+            actor = document.actor
+            admitted = await actor.admit(self._own_client, SERVER_USER)
+            authority = actor.authority
+            version = authority.version if base is None else base
+            return await actor.submit(
+                Submission(
+                    authority.epoch,
+                    self._own_client,
+                    admitted.last_seq + 1,
+                    version,
+                    tuple(op),
+                    SERVER_USER,
+                )
+            )
+
+    async def delete(self, doc: str) -> bool:
+        """Delete a document for everyone; tell whether there was one."""
+        async with self._registry.exclusive(doc) as document:
+            if document is not None:
+                await document.actor.flush()
+            deleted = await self._journal.delete(doc)
+            if document is not None:
+                for connection in list(document.seats):
+                    await document.dismiss(connection, NotFound("the document was deleted"))
+                self._registry.drop(doc)
+            return deleted
+
+    async def replace(self, doc: str, text: str, *, user: str = SERVER_USER) -> Head:
+        """Start another history of a document with ``text``; those who have it open follow.
+
+        Raises TooLarge, InvalidOperation for a lone surrogate, Unavailable.
+        """
+        if len(text) > self._limits.document_chars:
+            raise TooLarge(f"a document holds {self._limits.document_chars} characters")
+        at_ms = now_ms()
+        entries, hashes = new_history(text, user, at_ms, self._limits.op_inserted)
+        async with self._registry.exclusive(doc) as document:
+            if document is not None:
+                await document.actor.flush()
+            head = await self._journal.replace(doc, secrets.token_hex(8), entries, hashes, at_ms)
+            if document is not None:
+                await self._registry.reload(doc)
+                await document.announce_reset()
+            return head
+
+    async def open(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer ``open``. Nothing suspends between taking the seat and returning.
+
+        So the answer precedes every frame of the document.
+        """
+        doc, client, fence = request["doc"], request["client"], request.get("fence")
+        connection.require_live_token()
+        role = authorize(connection.who, f"docs/{doc}", Action.SEE)
+        if self._draining:
+            raise ShuttingDown
+        if fence == client:
+            raise InvalidRequest(details={"fence": ["a client cannot fence itself"]})
+        most = self._limits.open_documents
+        if doc not in connection.documents and len(connection.documents) >= most:
+            raise TooLarge(f"at most {most} open documents per connection")
+        async with self._registry.using(doc, create=role >= Role.EDITOR) as document:
+            admitted = await document.actor.admit(client, connection.who.user.id, fence)
+            entries = await document.continued(request.get("since"))
+            if connection.closed or DOCS not in connection.sids:
+                raise Unavailable("the connection was lost")
+            seat = await document.seat(connection, client, role, secrets.token_urlsafe(9))
+            answer = _opened(document, seat, admitted)
+        if entries is not None:
+            answer["ops"] = [entry.to_payload() for entry in entries]
+        else:
+            answer["content"] = document.actor.authority.text
+            if "since" in request:
+                answer["reset"] = True
+        return answer
+
+    def submit(self, connection: Connection, request: dict[str, Any]) -> "asyncio.Future[int]":
+        """Queue an operation in the order of arrival; the future gives its version.
+
+        Raises NotJoined, InvalidRequest, TokenExpired, Forbidden, Busy at once; the future
+        raises the rest.
+        """
+        document, seat = self._seated(connection, request["doc"])
+        if seat.client != request["client"]:
+            raise InvalidRequest(details={"client": ["not the client that opened it here"]})
+        connection.require_live_token()
+        if seat.role < Role.EDITOR:
+            raise Forbidden("a viewer may not submit")
+        return document.actor.submit(
+            Submission(
+                request["epoch"],
+                request["client"],
+                request["seq"],
+                request["base"],
+                request["op"],
+                connection.who.user.id,
+            )
+        )
+
+    async def fetch(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer ``fetch`` from memory, or from the journal what has left it."""
+        document, _ = self._seated(connection, request["doc"])
+        authority = document.actor.authority
+        first, limit = request["from_"], min(request.get("limit", PAGE_ENTRIES), PAGE_ENTRIES)
+        if request["epoch"] != authority.epoch:
+            raise EpochChanged(details={"epoch": authority.epoch})
+        if first > authority.version + 1:
+            raise VersionAhead(details={"version": authority.version})
+        if first <= authority.floor:
+            raise VersionGone(details={"floor": authority.floor})
+        entries, reached = await document.page(first, limit)
+        return {
+            "from": first,
+            "ops": [entry.to_payload() for entry in entries],
+            "hash": reached,
+            "version": authority.version,
+        }
+
+    async def cursor(self, connection: Connection, request: dict[str, Any]) -> None:
+        """Keep a member's cursor and tell the others."""
+        document, seat = self._seated(connection, request["doc"])
+        await document.cursor(seat, request["ranges"], request["version"])
+
+    async def close(self, connection: Connection, doc: str) -> None:
+        """Give up a seat."""
+        document, _ = self._seated(connection, doc)
+        await document.unseat(connection)
+        self._registry.release(doc)
+
+    async def leave_all(self, connection: Connection) -> None:
+        """Give up every seat of a connection that is gone."""
+        for doc in list(connection.documents):
+            document = self._registry.get(doc)
+            if document is not None:
+                await document.unseat(connection)
+                self._registry.release(doc)
+
+    async def rights_changed(self, connection: Connection) -> None:
+        """Apply a token just accepted to every seat of its connection."""
+        for doc in list(connection.documents):
+            document, seat = self._seated(connection, doc)
+            role = connection.who.role_on(f"docs/{doc}")
+            if role is None:
+                await document.dismiss(connection, NotFound("the right to see it is gone"))
+                self._registry.release(doc)
+            elif role is not seat.role:
+                seat.role = role
+                await document.tell(connection, ServerEvent.ROLE, {"doc": doc, "role": role.word})
+
+    async def drain(self, timeout_s: float) -> None:
+        """Open nothing more; answer what is queued and write snapshots, while time lasts."""
+        self._draining = True
+        await self._registry.drain(timeout_s)
+
+    async def stop(self) -> None:
+        """Stop every timer and task; what is not answered yet stays unknown to its client."""
+        await self._registry.close()
+
+    def _seated(self, connection: Connection, doc: str) -> tuple[OpenDocument, Seat]:
+        document = self._registry.get(doc)
+        seat = document.seats.get(connection) if document is not None else None
+        if document is None or seat is None:
+            raise NotJoined
+        return document, seat
+
+
+def _opened(document: OpenDocument, seat: Seat, admitted: Admitted) -> dict[str, Any]:
+    document.map_cursors()
+    authority = document.actor.authority
+    answer: dict[str, Any] = {
+        "doc": document.actor.doc,
+        "type": "text",
+        "epoch": authority.epoch,
+        "version": authority.version,
+        "hash": authority.hash,
+        "member_id": seat.member_id,
+        "last_seq": admitted.last_seq,
+        "role": seat.role.word,
+        "members": document.roster.members.snapshot(),
+    }
+    if admitted.fenced_last_seq is not None:
+        answer["fenced"] = {"last_seq": admitted.fenced_last_seq}
+    return answer

@@ -1,0 +1,143 @@
+"""The boundary: every client event passes here, and every event gets exactly one reply.
+
+Decode by schema, find the connection, spend its rate, call the handler, turn what was
+raised into an error object. A namespace is a table from event names to functions, so an
+event that is not in the table reaches nothing, whatever it is called.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from stretto_core.errors import (
+    InternalError,
+    InvalidRequest,
+    RateLimited,
+    ShuttingDown,
+    StrettoError,
+)
+from stretto_core.protocol import REQUESTS, ServerEvent, decode_request, holds_lone_surrogate
+from stretto_server.auth import TokenVerifier
+from stretto_server.bus.interface import Bus
+from stretto_server.connections import Connection, Connections
+from stretto_server.sockets import Sockets
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[Connection, dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+@dataclass(slots=True)
+class Context:
+    """What all namespaces of one server share."""
+
+    sockets: Sockets
+    bus: Bus
+    connections: Connections
+    verifier: TokenVerifier
+    draining: bool = False
+
+
+class Namespace:
+    """One Socket.IO namespace; subclasses give its name and its table of handlers."""
+
+    name: ClassVar[str]
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._requests = REQUESTS[self.name]
+        self._handlers = self.handlers()
+        if set(self._handlers) != set(self._requests):
+            raise AssertionError(f"{self.name} must handle exactly the events of the contract")
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the table: event name → what handles it."""
+        raise NotImplementedError
+
+    async def joined(self, connection: Connection) -> None:
+        """Continue once a client knows that it joined this namespace."""
+
+    async def left(self, connection: Connection) -> None:
+        """Forget what a client had open in this namespace."""
+
+    async def connect(self, engine_sid: str, sid: str, auth: object) -> dict[str, Any] | None:
+        """Accept a client by its token, or return the CONNECT_ERROR payload.
+
+        What will pass by itself closes the transport instead: clients take a CONNECT_ERROR
+        as final, and come back after a lost transport.
+        """
+        connection = self.context.connections.of_engine(engine_sid)
+        if connection is None:
+            return {"message": InternalError.code, "data": InternalError().to_payload()}
+        try:
+            if self.context.draining:
+                raise ShuttingDown
+            token = auth.get("token") if isinstance(auth, dict) else None
+            self.context.connections.identify(connection, self.context.verifier.verify(token))
+        except StrettoError as error:
+            if error.retryable:
+                await self.context.sockets.close_transport(engine_sid)
+            return {"message": error.code, "data": error.to_payload()}
+        self.context.connections.join(connection, self.name, sid)
+        return None
+
+    async def connected(self, sid: str) -> None:
+        """Continue after the client was told that it is connected."""
+        connection = self.context.connections.find(self.name, sid)
+        if connection is not None:
+            await self.joined(connection)
+
+    async def disconnect(self, sid: str) -> None:
+        """Forget a client that is gone."""
+        connection = self.context.connections.leave(self.name, sid)
+        if connection is not None:
+            await self.left(connection)
+
+    async def receive(self, sid: str, event: str, arguments: list[Any]) -> dict[str, Any]:
+        """Return the ack object of one event."""
+        connection = self.context.connections.find(self.name, sid)
+        try:
+            if connection is None:
+                raise InternalError("the connection is going away")
+            return {"ok": True, **await self._handle(connection, event, arguments)}
+        except StrettoError as error:
+            if connection is not None and isinstance(error, RateLimited):
+                await self._punish(connection)
+            return {"ok": False, "error": error.to_payload()}
+        except Exception:
+            logger.exception("%s %s failed", self.name, event[:64])
+            return {"ok": False, "error": InternalError().to_payload()}
+
+    async def _handle(
+        self, connection: Connection, event: str, arguments: list[Any]
+    ) -> dict[str, Any]:
+        spec = self._requests.get(event)
+        if spec is None:
+            raise InvalidRequest("unknown event")
+        connection.rates.spend(spec.budget)
+        return await self._handlers[event](connection, decode_request(spec, arguments))
+
+    async def refuse(
+        self, sid: str, event: str, arguments: list[Any], error: dict[str, Any]
+    ) -> None:
+        """Tell of a failure that no ack callback waits for, naming what it was about."""
+        payload: dict[str, Any] = {"event": event, "error": error}
+        about = arguments[0] if arguments and isinstance(arguments[0], dict) else {}
+        for key, kind in (("doc", str), ("room", str), ("seq", int)):
+            value = about.get(key)
+            if type(value) is kind and not holds_lone_surrogate(value):
+                payload[key] = value
+        await self.context.bus.send(self.name, sid, ServerEvent.REFUSED, payload)
+
+    async def _punish(self, connection: Connection) -> None:
+        if connection.rates.is_abusive():
+            logger.warning("disconnecting a client that ignores rate limits")
+            await end_connection(self.context.sockets, connection)
+
+
+async def end_connection(sockets: Sockets, connection: Connection) -> None:
+    """Tell a client that it is disconnected on purpose, then close its transport."""
+    for namespace, sid in list(connection.sids.items()):
+        await sockets.disconnect(sid, namespace=namespace)
+    await sockets.close_transport(connection.engine_sid)

@@ -1,0 +1,177 @@
+"""A document in memory: its actor, the connections that have it open, and their cursors."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stretto_core.entries import Entry, next_hash
+from stretto_core.errors import RoomFull, StrettoError, TooLarge, VersionAhead, VersionGone
+from stretto_core.protocol import DOCS, PAGE_BYTES, PAGE_ENTRIES, Limits, ServerEvent
+from stretto_core.roster import Member
+from stretto_server.auth import Role
+from stretto_server.bus.interface import Bus
+from stretto_server.connections import Connection
+from stretto_server.document_actor import DocumentActor
+from stretto_server.journal.interface import Journal
+from stretto_server.roster_service import LiveRoster
+
+
+@dataclass(eq=False, slots=True)
+class Seat:
+    """One connection's place at a document; ``role`` is what was settled for it last."""
+
+    connection: Connection
+    member_id: str
+    client: str
+    role: Role
+
+
+class OpenDocument:
+    """What this node knows of one document while somebody needs it."""
+
+    def __init__(self, actor: DocumentActor, bus: Bus, journal: Journal, limits: Limits) -> None:
+        self.actor = actor
+        self.seats: dict[Connection, Seat] = {}
+        self.roster = LiveRoster(bus, DOCS, actor.room, {"doc": actor.doc})
+        self.editing = asyncio.Lock()
+        """Held by an in-process edit: the seqs of this process's own client are consecutive."""
+        self._bus = bus
+        self._journal = journal
+        self._limits = limits
+
+    async def seat(self, connection: Connection, client: str, role: Role, member_id: str) -> Seat:
+        """Give a connection a seat, or its seat another client. Does not suspend.
+
+        Raises RoomFull.
+        """
+        seat = self.seats.get(connection)
+        if seat is not None:
+            seat.client, seat.role = client, role
+            return seat
+        if len(self.seats) >= self._limits.document_members:
+            raise RoomFull(f"at most {self._limits.document_members} members")
+        seat = self.seats[connection] = Seat(connection, member_id, client, role)
+        connection.documents.add(self.actor.doc)
+        self.actor.audience = len(self.seats)
+        self.roster.members.join(Member(member_id, connection.who.user))
+        self.roster.changed()
+        await self._bus.join(DOCS, connection.sids[DOCS], self.actor.room)
+        return seat
+
+    async def unseat(self, connection: Connection) -> None:
+        """Take a connection's seat away, if it has one."""
+        seat = self.seats.pop(connection, None)
+        connection.documents.discard(self.actor.doc)
+        if seat is None:
+            return
+        self.actor.audience = len(self.seats)
+        self.roster.members.leave(seat.member_id)
+        self.roster.changed()
+        sid = connection.sids.get(DOCS)
+        if sid is not None:
+            await self._bus.leave(DOCS, sid, self.actor.room)
+
+    async def dismiss(self, connection: Connection, error: StrettoError) -> None:
+        """Take a seat away and tell why."""
+        await self.unseat(connection)
+        await self.tell(
+            connection, ServerEvent.CLOSED, {"doc": self.actor.doc, "error": error.to_payload()}
+        )
+
+    async def announce_reset(self) -> None:
+        """Tell every member that another history has replaced theirs."""
+        authority = self.actor.authority
+        await self._bus.broadcast(
+            DOCS,
+            self.actor.room,
+            ServerEvent.RESET,
+            {
+                "doc": self.actor.doc,
+                "epoch": authority.epoch,
+                "version": authority.version,
+                "hash": authority.hash,
+            },
+        )
+
+    async def tell(
+        self, connection: Connection, event: ServerEvent, payload: dict[str, Any]
+    ) -> None:
+        """Send to one member."""
+        sid = connection.sids.get(DOCS)
+        if sid is not None:
+            await self._bus.send(DOCS, sid, event, payload)
+
+    async def continued(self, since: dict[str, Any] | None) -> Sequence[Entry] | None:
+        """Return entries that continue what a replica has; None when it needs the content.
+
+        They may stop short of the head: the client fetches on.
+        """
+        authority = self.actor.authority
+        if (
+            since is None
+            or since["epoch"] != authority.epoch
+            or not authority.floor <= since["version"] <= authority.version
+        ):
+            return None
+        version = since["version"]
+        known = authority.hash_at(version)
+        if known is not None:
+            matches = known == since["hash"]
+            return authority.entries(version + 1, PAGE_ENTRIES, PAGE_BYTES) if matches else None
+        page = await self._journal.read(
+            self.actor.doc, authority.epoch, version + 1, PAGE_ENTRIES, PAGE_BYTES
+        )
+        reached: str = since["hash"]
+        for entry in page.entries:
+            reached = next_hash(reached, entry)
+        return page.entries if reached == page.hash else None
+
+    async def page(self, first: int, limit: int) -> tuple[Sequence[Entry], str]:
+        """Return entries from version ``first`` on, with the hash at the last of them."""
+        authority = self.actor.authority
+        if first > authority.horizon:
+            entries = authority.entries(first, limit, PAGE_BYTES)
+            reached = authority.hash_at(first - 1 + len(entries))
+            if reached is not None:
+                return entries, reached
+        page = await self._journal.read(self.actor.doc, authority.epoch, first, limit, PAGE_BYTES)
+        return page.entries, page.hash
+
+    async def cursor(
+        self, seat: Seat, ranges: Sequence[tuple[int, int]] | None, version: int
+    ) -> None:
+        """Keep a member's cursor and tell the others.
+
+        Raises TooLarge, VersionAhead, VersionGone.
+        """
+        authority = self.actor.authority
+        if ranges is None:
+            changes: dict[str, Any] = {"ranges": None, "version": None}
+        else:
+            if len(ranges) > self._limits.cursor_ranges:
+                raise TooLarge(f"at most {self._limits.cursor_ranges} ranges")
+            if version > authority.version:
+                raise VersionAhead(details={"version": authority.version})
+            if version < authority.floor:
+                raise VersionGone(details={"floor": authority.floor})
+            await self.actor.reach_back_to(version)
+            mapped = authority.map_ranges(ranges, version, seat.client)
+            changes = {"ranges": tuple(mapped), "version": authority.version}
+        if self.seats.get(seat.connection) is seat:
+            self.roster.members.update(seat.member_id, changes)
+            self.roster.changed()
+
+    def map_cursors(self) -> None:
+        """Carry every cursor to the head, so that a snapshot of the roster is of one version."""
+        authority = self.actor.authority
+        for seat in self.seats.values():
+            member = self.roster.members[seat.member_id]
+            if member.ranges is None or member.version in (None, authority.version):
+                continue
+            if member.version < authority.horizon:  # older than memory: its next one heals it
+                changes: dict[str, Any] = {"ranges": None, "version": None}
+            else:
+                ranges = authority.map_ranges(member.ranges, member.version, seat.client)
+                changes = {"ranges": tuple(ranges), "version": authority.version}
+            self.roster.members.update(seat.member_id, changes, silent=True)

@@ -1,0 +1,51 @@
+"""Sends a roster's changes to its room: at once when it was quiet, else gathered."""
+
+import asyncio
+from typing import Any, Final
+
+from stretto_core.protocol import ServerEvent
+from stretto_core.roster import Roster
+from stretto_server.bus.interface import Bus
+
+DIFF_INTERVAL_S: Final = 0.1
+"""A room hears of its members at most ten times a second, however many move."""
+
+
+class LiveRoster:
+    """A roster and the room that hears of it.
+
+    ``about`` is what every diff names: ``{"doc": id}`` or ``{"room": id}``.
+    """
+
+    def __init__(self, bus: Bus, namespace: str, room: str, about: dict[str, Any]) -> None:
+        self.members = Roster()
+        self._bus = bus
+        self._namespace = namespace
+        self._room = room
+        self._about = about
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_at = 0.0
+        self._sending: asyncio.Task[None] | None = None
+
+    def changed(self) -> None:
+        """Send what changed, after this turn of the loop or at the next interval."""
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(max(self._next_at, loop.time()), self._send)
+
+    def close(self) -> None:
+        """Send nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _send(self) -> None:
+        self._timer = None
+        self._next_at = asyncio.get_running_loop().time() + DIFF_INTERVAL_S
+        diff = self.members.take_diff()
+        if diff is not None:
+            self._sending = asyncio.ensure_future(
+                self._bus.broadcast(
+                    self._namespace, self._room, ServerEvent.PRESENCE, {**self._about, **diff}
+                )
+            )

@@ -1,0 +1,104 @@
+"""``RealtimeServer``: the whole server as one object, to embed or to run."""
+
+import os
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from stretto_core.errors import Unavailable
+from stretto_server.app import NODE, create_app
+from stretto_server.documents import Documents
+from stretto_server.settings import Settings
+
+
+class RealtimeServer:
+    """A Stretto server in this process.
+
+    ::
+
+        async with RealtimeServer(port=8080, secret=SECRET) as server:
+            await server.documents.edit("notes", ["Hello"])
+            print(await server.documents.read("notes"))
+
+    ``secret`` signs tokens (HS256, at least 32 bytes); with ``dev=True`` a key is made and
+    guests are let in, on loopback only. ``journal`` is a URL such as ``sqlite:///stretto.db``
+    or ``memory://``; what is not given comes from the environment. Times are in seconds.
+    ``port=0`` takes a free port: see :attr:`url`.
+
+    Raises SettingsError from the constructor when something is missing or wrong.
+    """
+
+    def __init__(
+        self,
+        port: int | None = None,
+        secret: str | None = None,
+        dev: bool = False,
+        ping_interval: float | None = None,
+        compression: bool = False,
+        redis: str | None = None,
+        journal: str | None = None,
+        **settings: Any,
+    ) -> None:
+        self.settings = Settings.from_environ(
+            os.environ,
+            port=port,
+            secret=secret,
+            dev=dev or None,
+            ping_interval=ping_interval,
+            compression=compression or None,
+            redis_url=redis,
+            journal=journal,
+            **settings,
+        )
+        self._runner: web.AppRunner | None = None
+        self._app = create_app(self.settings)
+        self._port = self.settings.port
+
+    @property
+    def documents(self) -> Documents:
+        """Read and edit documents in process, live for everyone."""
+        return self._app[NODE].documents
+
+    @property
+    def url(self) -> str:
+        """Where the server listens; the port is known once it has started."""
+        host = "127.0.0.1" if self.settings.host in ("0.0.0.0", "::") else self.settings.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+
+    async def start(self) -> None:
+        """Open the journal and listen. Raises Unavailable with what to do."""
+        runner = web.AppRunner(
+            self._app, access_log=None, handle_signals=False, shutdown_timeout=1.0
+        )
+        try:
+            await runner.setup()
+            site = web.TCPSite(runner, self.settings.host, self.settings.port)
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise Unavailable(f"cannot listen: {error.strerror or error}") from error
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        self._port = runner.addresses[0][1]
+        self._app[NODE].announce(self.url)
+
+    async def stop(self) -> None:
+        """Drain and close everything; returns within the drain time."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()

@@ -1,0 +1,209 @@
+"""Settings: one frozen object, and the only reader of the environment.
+
+A flag of the command wins over ``STRETTO_*``, which wins over the bare name that
+platforms set (``PORT``, ``REDIS_URL``, ``DATABASE_URL``, ``WEB_CONCURRENCY``).
+"""
+
+import ipaddress
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from stretto_core.protocol import Limits
+
+MIN_SECRET_BYTES = 32
+ROLES = ("viewer", "editor", "owner")
+
+
+class SettingsError(Exception):
+    """Raised with everything that is wrong with the settings, one line each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one server runs. Times in seconds; see ``docs/settings.md`` for every variable."""
+
+    host: str = "0.0.0.0"
+    port: int = 8080
+    secret: str | None = field(default=None, repr=False)
+    dev: bool = False
+    journal: str = ""
+    data: Path = Path("data")
+    redis_url: str | None = field(default=None, repr=False)
+    default_role: str | None = None
+    allowed_origins: tuple[str, ...] = ()
+    ping_interval: float = 25.0
+    ping_timeout: float = 20.0
+    connect_timeout: float = 10.0
+    compression: bool = False
+    token_grace: float = 30.0
+    token_audience: str | None = None
+    token_issuer: str | None = None
+    room_idle_ttl: float = 300.0
+    drain: float = 20.0
+    history_hours: float = 24.0
+    limits: Limits = field(default_factory=Limits)
+    rate_limits: bool = True
+    keyless: bool = False
+    """A process that checks no tokens, as most commands do; a server needs a key."""
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise SettingsError("\n".join(problems))
+
+    def _problems(self) -> list[str]:
+        problems = []
+        if not 0 <= self.port <= 65535:
+            problems.append(f"the port must lie between 0 and 65535, not be {self.port}")
+        if self.secret is None and not self.keyless:
+            problems.append(
+                "no key to check tokens with: set STRETTO_SECRET to at least "
+                f"{MIN_SECRET_BYTES} random bytes, or use --dev on your own machine"
+            )
+        elif self.secret is not None and len(self.secret.encode()) < MIN_SECRET_BYTES:
+            problems.append(f"STRETTO_SECRET is shorter than {MIN_SECRET_BYTES} bytes")
+        if self.default_role is not None and self.default_role not in ROLES:
+            problems.append(f"STRETTO_DEFAULT_ROLE must be one of {', '.join(ROLES)}")
+        if self.dev and not is_loopback(self.host):
+            problems.append(f"--dev listens on loopback only, not on {self.host}")
+        if not self.rate_limits and not is_loopback(self.host):
+            problems.append("STRETTO_LIMITS=off is allowed on loopback only")
+        problems += self._journal_problems()
+        return problems
+
+    def _journal_problems(self) -> list[str]:
+        scheme = self.journal.partition(":")[0]
+        if scheme in ("redis", "rediss", "postgres", "postgresql"):
+            return [f"this version has no {scheme}:// journal yet: use sqlite:/// or memory://"]
+        if scheme not in ("memory", "sqlite"):
+            return [f"unknown journal {scheme}://: use sqlite:///path or memory://"]
+        if self.redis_url is not None:
+            return [
+                f"Redis means several nodes, and {scheme}:// serves one only: use a redis:// or "
+                "postgresql:// journal, or leave STRETTO_REDIS_URL and REDIS_URL unset"
+            ]
+        return []
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], **flags: Any) -> Self:
+        """Return the settings of a process; ``flags`` that are not None win.
+
+        Raises SettingsError naming everything that is wrong at once. In ``dev`` mode the
+        key comes from ``dev.key`` beside the data, made on first use.
+        """
+        given = {name: value for name, value in flags.items() if value is not None}
+        if "data" in given:
+            given["data"] = Path(given["data"])
+        reader = _Reader(environ)
+        values = reader.read(given) | given
+        limits, rate_limits = reader.limits(values.pop("limits", None))
+        if reader.problems:
+            raise SettingsError("\n".join(reader.problems))
+        if values.get("dev"):
+            values["secret"] = values.get("secret") or dev_key(values["data"])
+        values.setdefault("rate_limits", rate_limits)
+        return cls(limits=limits, **values)
+
+
+class _Reader:
+    """Reads the environment and remembers what was wrong with it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        dev = bool(given.get("dev", self._flag("STRETTO_DEV")))
+        data = Path(given.get("data") or self._text("STRETTO_DATA") or "data")
+        return {
+            "dev": dev,
+            "data": data,
+            "host": self._text("STRETTO_HOST") or ("127.0.0.1" if dev else "0.0.0.0"),
+            "port": int(self._number("STRETTO_PORT", self._number("PORT", 8080))),
+            "secret": self._text("STRETTO_SECRET"),
+            "journal": "" if "journal" in given else self._journal(data),
+            "redis_url": self._text("STRETTO_REDIS_URL") or self._text("REDIS_URL"),
+            "default_role": self._text("STRETTO_DEFAULT_ROLE") or ("editor" if dev else None),
+            "allowed_origins": tuple((self._text("STRETTO_ALLOWED_ORIGINS") or "").split()),
+            "ping_interval": self._number("STRETTO_PING_INTERVAL", 25.0),
+            "ping_timeout": self._number("STRETTO_PING_TIMEOUT", 20.0),
+            "connect_timeout": self._number("STRETTO_CONNECT_TIMEOUT", 10.0),
+            "token_grace": self._number("STRETTO_TOKEN_GRACE", 30.0),
+            "token_audience": self._text("STRETTO_TOKEN_AUDIENCE"),
+            "token_issuer": self._text("STRETTO_TOKEN_ISSUER"),
+            "room_idle_ttl": self._number("STRETTO_ROOM_IDLE_TTL", 300.0),
+            "drain": self._number("STRETTO_DRAIN_S", 20.0),
+            "history_hours": self._number("STRETTO_HISTORY_HOURS", 24.0),
+        }
+
+    def limits(self, given: Limits | None) -> tuple[Limits, bool]:
+        """Return the limits, and whether rates are limited at all."""
+        rate_limits = self._text("STRETTO_LIMITS") != "off"
+        if given is not None:
+            return given, rate_limits
+        values = {
+            row.name: int(self._number(f"STRETTO_LIMIT_{row.name.upper()}", row.default))
+            for row in fields(Limits)
+            if isinstance(row.default, int)
+        }
+        try:
+            return Limits(**values), rate_limits
+        except ValueError as error:
+            self.problems.append(str(error))
+            return Limits(), rate_limits
+
+    def _journal(self, data: Path) -> str:
+        url = self._text("STRETTO_JOURNAL") or self._text("DATABASE_URL")
+        if url is not None:
+            return url
+        if self._text("DYNO") and not self._flag("STRETTO_EPHEMERAL"):
+            self.problems.append(
+                "this platform's disk is ephemeral, so a SQLite journal would lose every "
+                "document on restart: set DATABASE_URL, or STRETTO_EPHEMERAL=1 to accept that"
+            )
+        return f"sqlite:///{data / 'stretto.db'}"
+
+    def _text(self, name: str) -> str | None:
+        return self._environ.get(name, "").strip() or None
+
+    def _flag(self, name: str) -> bool:
+        return (self._text(name) or "0").lower() in ("1", "true", "yes", "on")
+
+    def _number(self, name: str, default: float) -> float:
+        text = self._text(name)
+        if text is None:
+            return default
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number < float("inf"):
+            self.problems.append(f"{name} must be a number of 0 or more, not {text!r}")
+            return default
+        return number
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether ``host`` can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def dev_key(data: Path) -> str:
+    """Return the key of ``--dev``, kept in ``dev.key`` (mode 0600) beside the data."""
+    path = data / "dev.key"
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise SettingsError(f"cannot keep the development key in {path}: {error}") from error
+    return path.read_text().strip()
