@@ -116,12 +116,13 @@ class Node:
             )
         await self.documents.drain(min(self.settings.drain / 2, 10.0))
         await self._wait_for_clients(min(LEAVE_S, self.settings.drain / 4))
+        await asyncio.gather(
+            *(self.sockets.close_transport(one.engine_sid) for one in self.connections)
+        )
 
     async def stop(self) -> None:
-        """Close every transport and the journal."""
-        for connection in self.connections:
-            await self.sockets.close_transport(connection.engine_sid)
-        await self.sockets.shutdown()
+        """Stop every task and close the journal."""
+        await self.sockets.stop()
         await self.documents.stop()
         await self.journal.close()
 
@@ -163,8 +164,6 @@ async def _run_node(app: web.Application) -> AsyncIterator[None]:
 async def _drain_node(app: web.Application) -> None:
     """Drain while the sockets are still open: aiohttp calls this before it closes them."""
     await app[NODE].drain()
-    for connection in app[NODE].connections:
-        await app[NODE].sockets.close_transport(connection.engine_sid)
 
 
 def _verifier(settings: Settings) -> TokenVerifier:

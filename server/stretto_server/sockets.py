@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import socketio
 from aiohttp import web
@@ -21,6 +21,10 @@ from socketio import packet
 from stretto_server import wire_json
 from stretto_server.bus.local import LocalBus
 from stretto_server.settings import Settings
+
+
+CLOSE_S: Final = 1.0
+"""How long a transport may take to send what is left before it is closed."""
 
 
 class Receiver(Protocol):
@@ -84,8 +88,21 @@ class Sockets(socketio.AsyncServer):  # type: ignore[misc]
 
     async def close_transport(self, engine_sid: str) -> None:
         """Close one transport, and with it all its namespaces."""
-        if engine_sid in self.eio.sockets:
-            await self.eio.disconnect(engine_sid)
+        socket = self.eio.sockets.get(engine_sid)
+        if socket is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):  # a reader that stalls is not waited for
+                await self.eio.disconnect(engine_sid)
+        # The writer ends, and closes the WebSocket, only when it is given None; without it
+        # a client that does not close by itself would keep both sides waiting.
+        socket.queue.put_nowait(None)
+
+    async def stop(self) -> None:
+        """Stop the engine's own task and wait for events under way."""
+        if self.eio.service_task_handle is not None:
+            await self.shutdown()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> bool | None:
         request: web.Request = environ["aiohttp.request"]
