@@ -144,8 +144,9 @@ class Journal(Protocol):
 
         With ``max_bytes`` it stops before the entries, encoded as compact UTF-8 JSON of
         their payloads, pass that size together, but never before one entry. ``first`` one
-        past the head gives an empty page. Raises NotFound, EpochChanged, VersionGone with ``details.floor`` when ``first <= floor``,
-        VersionAhead with ``details.version`` when ``first > version + 1``.
+        past the head gives an empty page. Raises NotFound, EpochChanged, VersionGone with
+        ``details.floor`` when ``first <= floor``, VersionAhead with ``details.version``
+        when ``first > version + 1``.
         """
 
     async def client(self, doc: str, client: str) -> ClientRecord | None:

@@ -58,6 +58,7 @@ class TransactionThread:
         self._connect = connect
         self._writes = writes
         self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
         self._queue: SimpleQueue[_Request | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -65,6 +66,7 @@ class TransactionThread:
     def start(self) -> None:
         """Start the thread; it opens its connection for the first request."""
         self._loop = asyncio.get_running_loop()
+        self._identity = None
         # A daemon, so that a program that forgets to close still ends; what it had not
         # committed by then was never acknowledged.
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -125,8 +127,17 @@ class TransactionThread:
             self.commits += 1
 
     def _begin(self) -> sqlite3.Connection:
+        identity = _identity(self._path)
+        if self._identity not in (None, identity):
+            # What it went on writing, nobody would find; and SQLite would replay the log
+            # of the old file (-wal) into one that was put in its place.
+            raise Unavailable(
+                f"the journal {self._path} was moved or replaced: put it back, "
+                "and replace it, without its -wal and -shm files, only while the server is stopped"
+            )
         if self._connection is None:
             self._connection = self._connect()
+            self._identity = identity
         self._connection.execute("BEGIN IMMEDIATE" if self._writes else "BEGIN")
         return self._connection
 
@@ -163,6 +174,15 @@ class TransactionThread:
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at ``path`` from every other; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _attempt(connection: sqlite3.Connection, request: _Request, path: Path) -> None:
