@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 import subprocess
 import sys
@@ -102,6 +103,26 @@ async def test_a_lock_that_cannot_be_used(path: Path) -> None:
     owner = Ownership(path)
     with pytest.raises(Unavailable, match="not open for writing"):
         owner.write("nobody")
+
+
+async def test_a_disk_without_room_for_the_text(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    owner = Ownership(path)
+    await owner.acquire()
+    monkeypatch.setattr(os, "pwrite", fail)
+    with pytest.raises(Unavailable, match="No space left"):
+        owner.write("http://127.0.0.1:8080")
+    owner.release()
+
+
+def test_a_lock_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="Not a directory"):
+        read_owner(tmp_path / "file" / "journal.db")
 
 
 async def test_cancelling_gives_up(path: Path) -> None:
