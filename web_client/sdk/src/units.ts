@@ -196,6 +196,20 @@ export function difference(before: string, after: string): Operation {
   return builder.finish();
 }
 
+/**
+ * Return where `unit` is after `changes`: before text inserted exactly there with bias −1,
+ * behind it with bias 1. A place within what is taken out moves to where that was.
+ */
+export function mapUnit(unit: number, changes: readonly Change[], bias: -1 | 1): number {
+  let shift = 0;
+  for (const { from, to, insert } of changes) {
+    if (from > unit) break;
+    if (to >= unit) return from + shift + (bias > 0 ? insert.length : 0);
+    shift += insert.length - (to - from);
+  }
+  return unit + shift;
+}
+
 /** Tell whether a UTF-16 unit is the second half of an astral character. */
 export function isLowSurrogate(unit: number): boolean {
   return (unit & 0xfc00) === 0xdc00;
