@@ -1,0 +1,93 @@
+# One command per job; continuous integration calls the same ones.
+#   make run    serve Stretto on http://127.0.0.1:8080 with its web page
+#   make test   every check and every test         make check  lint, types, architecture
+#   make bench  benchmarks                         make soak   the long runs
+#   make fmt    format the code                    make clean  forget what was built
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+WEB := web_client
+PAGE := server/stretto_server/page/index.html
+WEB_SOURCES := $(shell find $(WEB)/sdk $(WEB)/app -type f \
+    -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/test/*' 2>/dev/null)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONWARNINGS ?=
+
+.PHONY: help run serve test check lint types python-tests web-tests bench soak fmt clean services
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# What is installed is remembered in stamps, so a second run needs no network.
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Stretto needs Python 3.11 or newer; $(PYTHON) is older"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	    { echo "Python has no venv module here; on Debian: apt-get install -y python3-venv"; exit 1; }
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/server: $(STAMPS)/venv setup.cfg pyproject.toml
+	@echo "installing the server (once)" && $(BIN)/pip install --quiet --editable '.[server]' && touch $@
+
+$(STAMPS)/dev: $(STAMPS)/server
+	@echo "installing what tests need (once)" && $(BIN)/pip install --quiet --editable '.[server,dev]' && touch $@
+
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package.json $(WEB)/package-lock.json
+	@echo "installing the web client's packages (once)" && cd $(WEB) && npm ci --no-audit --no-fund --silent
+	@touch $@
+
+$(PAGE): $(WEB)/node_modules/.package-lock.json $(WEB_SOURCES)
+	@echo "building the web page" && cd $(WEB) && npm run --silent build
+	@touch $@
+
+run: $(STAMPS)/server
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(PAGE); \
+	    else echo "no npm here: serving without the web page"; fi
+	@exec $(BIN)/stretto serve --dev
+
+services:
+	@missing=""; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	command -v make >/dev/null || missing="$$missing make"; \
+	if [ -n "$$missing" ]; then \
+	    command="apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq$$missing"; \
+	    echo "installing for the tests:$$missing"; \
+	    if [ "$$(id -u)" = 0 ]; then bash -c "$$command" >/dev/null; \
+	    elif sudo -n true 2>/dev/null; then sudo bash -c "$$command" >/dev/null; \
+	    else echo "the tests need$$missing; install with: sudo sh -c '$$command'"; exit 1; fi; \
+	fi
+	@command -v npm >/dev/null || { echo "the tests need Node.js 20 or newer with npm"; exit 1; }
+
+test: services check python-tests web-tests
+
+check: $(STAMPS)/dev $(WEB)/node_modules/.package-lock.json
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/pytest tests/architecture
+	@cd $(WEB) && npm run --silent check
+
+python-tests: $(STAMPS)/dev $(PAGE)
+	@$(BIN)/pytest
+
+web-tests: $(WEB)/node_modules/.package-lock.json
+	@cd $(WEB) && npm test --silent
+
+bench: $(STAMPS)/dev
+	@$(BIN)/python -m bench
+
+soak: $(STAMPS)/dev $(PAGE)
+	@$(BIN)/python -m tests.core.simulation --seeds 10000
+	@for trace in bench/traces/sveltecomponent.json.gz bench/traces/friendsforever.schedule.jsonl.gz; do \
+	    $(BIN)/stretto replay $$trace --kill 3 --seed $$RANDOM; done
+
+fmt: $(STAMPS)/dev
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) $(WEB)/node_modules server/stretto_server/page build *.egg-info

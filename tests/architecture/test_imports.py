@@ -1,0 +1,148 @@
+"""Who may import whom. The table is the rule; ARCHITECTURE.md explains it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = {
+    "stretto_core": ROOT / "core",
+    "stretto_server": ROOT / "server",
+    "stretto_client": ROOT / "client_py",
+}
+IMPURE = {
+    *("asyncio", "socket", "time", "random", "uuid", "secrets", "os", "logging", "threading"),
+    *("pathlib", "subprocess", "sqlite3", "ssl", "select", "selectors", "signal", "datetime"),
+}
+CORE_MAY_IMPORT = {
+    *("base64", "bisect", "collections", "dataclasses", "difflib", "enum", "functools"),
+    *("hashlib", "itertools", "json", "math", "operator", "re", "struct", "typing"),
+    "stretto_core",
+}
+CONCRETE = {
+    "stretto_server.journal.memory",
+    "stretto_server.journal.sqlite",
+    "stretto_server.bus.local",
+}
+SERVICES = {"documents", "rooms", "open_document", "document_registry", "document_actor"}
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of the packages: dotted name → file."""
+    found = {}
+    for package, folder in FOLDERS.items():
+        for path in (folder / package).rglob("*.py"):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str) -> set[str]:
+    """Return the dotted names that a module imports, modules of ours resolved fully."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: imports are absolute here"
+            module = node.module or ""
+            for alias in node.names:
+                whole = f"{module}.{alias.name}"
+                found.add(whole if whole in MODULES else module)
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("stretto_core")])
+def test_core_is_pure(name: str) -> None:
+    tops = {imported.partition(".")[0] for imported in imports(name)}
+    assert not tops & IMPURE
+    allowed = CORE_MAY_IMPORT | ({"marshmallow"} if name == "stretto_core.protocol" else set())
+    assert tops <= allowed
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_packages_point_one_way(name: str) -> None:
+    tops = {imported.partition(".")[0] for imported in imports(name)}
+    package = name.partition(".")[0]
+    if package == "stretto_core":
+        assert not tops & {"stretto_server", "stretto_client"}
+    if package == "stretto_client":
+        assert "stretto_server" not in tops
+    if package == "stretto_server" and name != "stretto_server.cli":
+        assert "stretto_client" not in tops
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_only_the_composition_root_names_concrete_journals_and_buses(name: str) -> None:
+    if name == "stretto_server.app" or name in CONCRETE:
+        return
+    named = imports(name) & CONCRETE
+    # python-socketio's server needs the manager's own class.
+    assert named <= ({"stretto_server.bus.local"} if name == "stretto_server.sockets" else set())
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_nobody_imports_what_is_above_it(name: str) -> None:
+    parts = name.split(".")
+    used = imports(name)
+    if parts[0] == "stretto_server" and parts[-1] in SERVICES and len(parts) == 2:
+        assert not any(one.startswith("stretto_server.namespaces") for one in used)
+        assert "stretto_server.app" not in used
+    if parts[:2] in (["stretto_server", "journal"], ["stretto_server", "bus"]):
+        ours = {one for one in used if one.startswith("stretto_server")}
+        assert all(one.startswith(".".join(parts[:2])) for one in ours)
+
+
+def test_there_are_no_cycles() -> None:
+    graph = {name: {one for one in imports(name) if one in MODULES} for name in MODULES}
+    for name, used in graph.items():
+        if MODULES[name].name == "__init__.py":
+            # A package's face imports its modules; they must not import it back.
+            assert not [one for one in used if name in graph[one]]
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " → ".join((*path, name))
+        if name not in done:
+            for used in sorted(graph[name]):
+                visit(used, (*path, name))
+            done.add(name)
+
+    for name in MODULES:
+        visit(name, ())
+
+
+def test_socketio_is_imported_in_few_places() -> None:
+    allowed = {
+        "stretto_server.sockets",
+        "stretto_server.bus.local",
+        "stretto_client.transport",
+    }
+    users = {
+        name
+        for name in MODULES
+        if any(one.partition(".")[0] in ("socketio", "engineio") for one in imports(name))
+    }
+    assert users <= allowed
+
+
+def test_only_settings_reads_the_environment() -> None:
+    readers = {name for name, path in MODULES.items() if "os.environ" in path.read_text()}
+    assert readers <= {
+        "stretto_server.settings",
+        "stretto_server.server",
+        "stretto_server.cli",
+        "stretto_server.document_commands",
+        "stretto_client.replay",
+    }
+
+
+def test_no_grab_bags() -> None:
+    for name in MODULES:
+        last = name.rpartition(".")[2]
+        assert last not in {"util", "utils", "helper", "helpers", "common", "misc"}
+        assert not last.startswith("base_")
