@@ -85,9 +85,13 @@ class Roster:
             self._left[member_id] = None
 
     def update(self, member_id: str, changes: Mapping[str, Any], *, silent: bool = False) -> None:
-        """Replace fields of a member; ``silent`` keeps the change out of the diff."""
+        """Replace fields of a member; ``silent`` keeps the change out of the diff.
+
+        A member that joined since the last diff is told of twice, as joined and as updated:
+        whoever listens for one of the two hears of it.
+        """
         self._members[member_id] = replace(self._members[member_id], **changes)
-        if not silent and member_id not in self._joined:
+        if not silent:
             self._updated[member_id] = None
 
     def snapshot(self) -> list[dict[str, Any]]:
