@@ -3,6 +3,7 @@ import { backoff } from "./backoff.js";
 import { type DocumentHost, LiveDocument } from "./document.js";
 import { asStrettoError, connectionLost, StrettoError } from "./errors.js";
 import { Emitter } from "./events.js";
+import type { Operation } from "./operation.js";
 import {
   ClientEvent,
   DEFAULT_LIMITS,
@@ -12,11 +13,10 @@ import {
   type Namespace,
   type Payload,
   type Ready,
-  ServerEvent,
   SESSION,
+  ServerEvent,
   type Shutdown,
 } from "./protocol.js";
-import type { Operation } from "./operation.js";
 import { type Connect, type Connection, connectSocket } from "./transport.js";
 
 /** Returns a token, a fresh one each time where the last would expire. */
@@ -34,7 +34,13 @@ export interface ClientOptions {
 }
 
 /** `refused`: the server does not let us in; `connect()` tries once more. */
-export type ConnectionState = "idle" | "connecting" | "connected" | "waiting" | "refused" | "closed";
+export type ConnectionState =
+  | "idle"
+  | "connecting"
+  | "connected"
+  | "waiting"
+  | "refused"
+  | "closed";
 
 /** What a RealtimeClient reports. */
 export interface ClientEvents {

@@ -50,8 +50,8 @@ export interface DocumentEvents {
   role: Role;
   /** An edit was refused and taken back; `text` is what it had inserted. */
   refused: { readonly error: StrettoError; readonly text: string };
-  /** Another history replaced the one known; `text` is what was shown until then. */
-  replaced: { readonly text: string; readonly epochChanged: boolean };
+  /** The document has another history now; `text` is what was shown until then. */
+  replaced: { readonly text: string };
   /** The document cannot be used any more; `text` is set where edits were unsent. */
   closed: { readonly error: StrettoError; readonly text: string };
 }

@@ -9,6 +9,7 @@
  * request after the other, handing each outcome to `answered` or `failed`. All of them report
  * what came of it as effects.
  */
+import { difference } from "./difference.js";
 import { StrettoError } from "./errors.js";
 import { insertedText, normalize, type Operation } from "./operation.js";
 import {
@@ -25,7 +26,7 @@ import {
 } from "./protocol.js";
 import { type OperationLimits, split } from "./split.js";
 import { compose, invert, transform } from "./transform.js";
-import { type Change, DocumentText, difference } from "./units.js";
+import { type Change, DocumentText } from "./units.js";
 
 /** What the shell sends next. */
 export interface ReplicaRequest {
@@ -51,7 +52,7 @@ export type Effect =
   | { readonly kind: "applied"; readonly version: number; readonly entry: Entry }
   | { readonly kind: "opened"; readonly answer: OpenAnswer }
   | { readonly kind: "refused"; readonly error: StrettoError; readonly text: string }
-  | { readonly kind: "replaced"; readonly text: string; readonly epochChanged: boolean }
+  | { readonly kind: "replaced"; readonly text: string }
   | { readonly kind: "role"; readonly role: Role }
   | { readonly kind: "closed"; readonly error: StrettoError; readonly text: string };
 
@@ -80,6 +81,10 @@ const REPLACED: ReadonlySet<string> = new Set([
   "sequence_gap",
 ]);
 
+/** Codes that are not retryable, and yet worth opening again. */
+const PASSING: ReadonlySet<string> = new Set(["internal_error", "token_expired", "not_joined"]);
+
+/** One tab's copy of one document. */
 export class Replica {
   limits: OperationLimits = DEFAULT_LIMITS;
   role: Role = "viewer";
@@ -144,7 +149,7 @@ export class Replica {
 
   /** Whether everything that the user did is in the journal. */
   get isSaved(): boolean {
-    return this.inFlight === null && this.buffer.length === 0;
+    return this.inFlight === null && this.buffer.length === 0 && this.fence === null;
   }
 
   /** How many edits were made, and how many of them are settled. */
@@ -325,7 +330,7 @@ export class Replica {
     const text = this.confirmed.toString();
     this.seq = answer.last_seq;
     const effects = this.settle(next, content, content);
-    return epochChanged ? [...effects, { kind: "replaced", text, epochChanged }] : effects;
+    return epochChanged ? [...effects, { kind: "replaced", text }] : effects;
   }
 
   /** Carry what is unsent over to a history that replaced the one we knew. */
@@ -347,7 +352,7 @@ export class Replica {
     this.buffer = transform(unsent, since, "left");
     const effects = this.settle(next, content, content.apply(this.buffer));
     this.settleEdits(0);
-    return [...effects, { kind: "replaced", text, epochChanged }];
+    return epochChanged ? [...effects, { kind: "replaced", text }] : effects;
   }
 
   /** Take over a new history with the text to be shown. */
@@ -403,8 +408,7 @@ export class Replica {
   }
 
   private isPassing(error: StrettoError): boolean {
-    const code = error.code;
-    return error.retryable || code === "internal_error" || code === "token_expired";
+    return error.retryable || PASSING.has(error.code);
   }
 
   // The stream of entries: the only thing that moves `confirmed`.

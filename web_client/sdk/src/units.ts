@@ -12,7 +12,6 @@ import {
   normalize,
   type Operation,
   OperationBuilder,
-  pointLength,
 } from "./operation.js";
 
 /** One replacement, in UTF-16 units of the text before all changes of its list. */
@@ -172,31 +171,6 @@ export class DocumentText {
 }
 
 /**
- * Return the one-place operation that turns `before` into `after`: what lies between their
- * common start and their common end is replaced.
- */
-export function difference(before: string, after: string): Operation {
-  if (before === after) return [];
-  const shorter = Math.min(before.length, after.length);
-  let start = 0;
-  while (start < shorter && before.charCodeAt(start) === after.charCodeAt(start)) start++;
-  if (start > 0 && isHighSurrogate(before.charCodeAt(start - 1))) start--;
-  let end = 0;
-  while (
-    end < shorter - start &&
-    before.charCodeAt(before.length - 1 - end) === after.charCodeAt(after.length - 1 - end)
-  ) {
-    end++;
-  }
-  if (end > 0 && isLowSurrogate(before.charCodeAt(before.length - end))) end--;
-  const builder = new OperationBuilder();
-  builder.push(pointLength(before.slice(0, start)));
-  builder.push(-pointLength(before.slice(start, before.length - end)));
-  builder.push(after.slice(start, after.length - end));
-  return builder.finish();
-}
-
-/**
  * Return where `unit` is after `changes`: before text inserted exactly there with bias −1,
  * behind it with bias 1. A place within what is taken out moves to where that was.
  */
@@ -204,7 +178,7 @@ export function mapUnit(unit: number, changes: readonly Change[], bias: -1 | 1):
   let shift = 0;
   for (const { from, to, insert } of changes) {
     if (from > unit) break;
-    if (to >= unit) return from + shift + (bias > 0 ? insert.length : 0);
+    if (to >= unit) return from + shift + (bias > 0 && to === unit ? insert.length : 0);
     shift += insert.length - (to - from);
   }
   return unit + shift;
