@@ -133,6 +133,11 @@ export class LiveDocument extends Emitter<DocumentEvents> {
     return this.replica.isSaved ? "saved" : "saving";
   }
 
+  /** Whether the document cannot be used any more. */
+  get isClosed(): boolean {
+    return this.replica.closed !== null;
+  }
+
   /** How many edits the journal does not have yet. */
   get unsent(): number {
     const { made, settled } = this.replica.counts;
