@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from stretto_core.protocol import DOCS, SESSION, ServerEvent
+from stretto_core.protocol import DOCS, ROOMS, SESSION, ServerEvent
 from stretto_server.api import add_document_api
 from stretto_server.auth import TokenVerifier
 from stretto_server.bus.local import LocalBus
@@ -23,8 +23,10 @@ from stretto_server.journal.memory import MemoryJournal
 from stretto_server.journal.sqlite import SqliteJournal
 from stretto_server.namespaces.boundary import Context, end_connection
 from stretto_server.namespaces.documents import DocumentsNamespace
+from stretto_server.namespaces.rooms import RoomsNamespace
 from stretto_server.namespaces.session import SessionNamespace
 from stretto_server.page import add_guest_tokens, add_page
+from stretto_server.rooms import Rooms
 from stretto_server.settings import Settings, SettingsError
 from stretto_server.sockets import Sockets
 
@@ -74,17 +76,19 @@ class Node:
         self.documents = Documents(
             self.journal, self.bus, settings.limits, history_hours=settings.history_hours
         )
+        self.rooms = Rooms(self.bus, settings.limits, idle_ttl=settings.room_idle_ttl)
         self.context = Context(self.sockets, self.bus, self.connections, _verifier(settings))
         self.session = SessionNamespace(
             self.context,
             node=self.name,
             limits=settings.limits,
             token_grace=settings.token_grace,
-            rights_changed=(self.documents.rights_changed,),
+            rights_changed=(self.documents.rights_changed, self.rooms.rights_changed),
         )
         self.sockets.receivers = {
             SESSION: self.session,
             DOCS: DocumentsNamespace(self.context, self.documents),
+            ROOMS: RoomsNamespace(self.context, self.rooms),
         }
         self.connections.on_expired = self.session.token_expired
         self.connections.on_overdue = self._end
@@ -103,6 +107,7 @@ class Node:
         """Tell every client to go elsewhere, flush, and close those who stayed."""
         self.health.state = NodeState.DRAINING
         self.context.draining = True
+        self.rooms.drain()
         spread = max(SHORTEST_SPREAD_S, len(self.connections) / RECONNECT_PER_S)
         spread = min(spread, max(0.0, self.settings.drain - 5.0))
         for connection in self.connections:
@@ -123,6 +128,7 @@ class Node:
     async def stop(self) -> None:
         """Stop every task and close the journal."""
         await self.sockets.stop()
+        self.rooms.stop()
         await self.documents.stop()
         await self.journal.close()
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from stretto_core.errors import Unavailable
 from stretto_server.app import NODE, create_app
 from stretto_server.documents import Documents
+from stretto_server.rooms import Rooms
 from stretto_server.settings import Settings
 
 
@@ -59,6 +60,11 @@ class RealtimeServer:
     def documents(self) -> Documents:
         """Read and edit documents in process, live for everyone."""
         return self._app[NODE].documents
+
+    @property
+    def rooms(self) -> Rooms:
+        """Speak to rooms and look into them in process."""
+        return self._app[NODE].rooms
 
     @property
     def url(self) -> str:
