@@ -258,18 +258,21 @@ class Authority:
         return stage.version
 
     def _check_base(self, submission: Submission, record: ClientRecord) -> None:
-        if submission.base > self.version:
-            raise VersionAhead(details={"version": self.version})
-        if submission.base < self.floor:
-            raise VersionGone(details={"floor": self.floor})
+        self._check_version(submission.base)
         if submission.base < record.last_version:
             raise InvalidRequest(
                 details={"base": [f"below version {record.last_version} of this client's own op"]}
             )
 
+    def _check_version(self, version: int) -> None:
+        if version > self.version:
+            raise VersionAhead(details={"version": self.version})
+        if version < self.floor:
+            raise VersionGone(details={"floor": self.floor})
+
     def _rewritten(self, stage: _Stage, submission: Submission) -> Operation:
         """Return the operation as it applies to the staged head."""
-        op = self._checked(submission)
+        op = self._checked(submission.op, submission.base)
         op = self._history.transform(op, submission.base)
         for entry in stage.entries:
             op = transform(op, entry.op, "left")
@@ -277,18 +280,26 @@ class Authority:
             raise TooLarge(f"a document holds {self._limits.document_chars} characters")
         return op
 
-    def _checked(self, submission: Submission) -> Operation:
+    def _checked(self, raw: Sequence[object], base: int) -> Operation:
         limits = self._limits
-        if len(submission.op) > limits.op_components:
+        if len(raw) > limits.op_components:
             raise TooLarge(f"an operation has at most {limits.op_components} components")
-        inserted = sum(len(part) for part in submission.op if isinstance(part, str))
-        if inserted > limits.op_inserted:
+        if sum(len(part) for part in raw if isinstance(part, str)) > limits.op_inserted:
             raise TooLarge(f"an operation inserts at most {limits.op_inserted} characters")
-        check(submission.op)
-        op = cast("Sequence[Component]", submission.op)
-        if input_length(op) > self._lengths[submission.base - self.horizon]:
+        check(raw)
+        op = cast("Sequence[Component]", raw)
+        if input_length(op) > self._lengths[base - self.horizon]:
             raise InvalidOperation("the operation is longer than its document")
         return normalize(op)
+
+    def carried(self, op: Sequence[object], base: int) -> Operation:
+        """Return ``op``, which applies to version ``base``, as it applies to the head.
+
+        Raises VersionAhead, VersionGone, InvalidOperation, TooLarge; IndexError where memory
+        does not reach.
+        """
+        self._check_version(base)
+        return self._history.transform(self._checked(op, base), base)
 
     def map_ranges(self, ranges: Iterable[Range], version: int, client: str) -> list[Range]:
         """Carry a cursor's ranges from ``version`` to the head, clamped to the text.

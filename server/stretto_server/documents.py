@@ -79,16 +79,18 @@ class Documents:
         """
         async with self._registry.using(doc, create=True) as document, document.editing:
             actor = document.actor
+            if base is not None and base >= actor.authority.floor:
+                await actor.reach_back_to(base)
             admitted = await actor.admit(self._own_client, SERVER_USER)
             authority = actor.authority
-            version = authority.version if base is None else base
+            now = authority.version
             return await actor.submit(
                 Submission(
                     authority.epoch,
                     self._own_client,
                     admitted.last_seq + 1,
-                    version,
-                    tuple(op),
+                    now,
+                    op if base is None else authority.carried(op, base),
                     SERVER_USER,
                 )
             )

@@ -51,6 +51,7 @@ class Wire:
         ttl_s: float = 60,
         auth: Any = None,
         transport: str = "websocket",
+        patience_s: float = 5,
     ) -> Self:
         wire = cls()
         for namespace in namespaces:
@@ -60,7 +61,7 @@ class Wire:
             auth=auth if auth is not None else {"token": token(sub, grants, ttl_s)},
             namespaces=list(namespaces),
             transports=[transport],
-            wait_timeout=5,
+            wait_timeout=patience_s,
         )
         return wire
 

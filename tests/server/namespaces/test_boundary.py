@@ -168,7 +168,7 @@ async def refusal(server: RealtimeServer, auth: Any) -> str:
         errors.append(data)
 
     wire.sio.on("connect_error", refused, namespace="/docs")
-    with pytest.raises(Exception, match="refused|rejected|namespaces"):
+    with pytest.raises(Exception, match="namespaces"):
         await wire.sio.connect(
             server.url, auth=auth, namespaces=["/docs"], transports=["websocket"], wait_timeout=2
         )
@@ -200,7 +200,27 @@ async def test_an_unknown_namespace_is_named_so(server: RealtimeServer) -> None:
 
 def test_every_code_of_the_contract_exists() -> None:
     assert set(ERRORS) == set(
-        ["unauthenticated", "token_expired", "forbidden", "not_found", "not_joined", "invalid_request", "invalid_operation", "too_large", "rate_limited", "room_full", "revision_conflict", "version_ahead", "version_gone", "sequence_gap", "epoch_changed", "busy", "unavailable", "shutting_down", "internal_error"]
+        [
+            "unauthenticated",
+            "token_expired",
+            "forbidden",
+            "not_found",
+            "not_joined",
+            "invalid_request",
+            "invalid_operation",
+            "too_large",
+            "rate_limited",
+            "room_full",
+            "revision_conflict",
+            "version_ahead",
+            "version_gone",
+            "sequence_gap",
+            "epoch_changed",
+            "busy",
+            "unavailable",
+            "shutting_down",
+            "internal_error",
+        ]
     )
     retryable = {code for code, cls in ERRORS.items() if cls.retryable}
     assert retryable == {"rate_limited", "busy", "unavailable", "shutting_down"}

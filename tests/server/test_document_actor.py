@@ -1,0 +1,243 @@
+"""The actor: nothing is answered or sent before it is durable, whatever the journal does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from stretto_core.authority import Submission
+from stretto_core.entries import Entry, next_hash
+from stretto_core.errors import (
+    Busy,
+    EpochChanged,
+    Forbidden,
+    InternalError,
+    InvalidOperation,
+    SequenceGap,
+    Unavailable,
+    VersionAhead,
+)
+from stretto_core.protocol import Limits
+from stretto_server import document_actor
+from stretto_server.document_actor import DocumentActor
+from stretto_server.journal.interface import OutcomeUnknown
+from tests.server.stubs import RecordingBus, UnreliableJournal
+
+ANN, BOB = "client-of-ann-0001", "client-of-bob-0001"
+
+
+class Desk:
+    """A document with its actor, for tests."""
+
+    def __init__(self, actor: DocumentActor, journal: UnreliableJournal, bus: RecordingBus) -> None:
+        self.actor, self.journal, self.bus = actor, journal, bus
+
+    def submit(
+        self, client: str, seq: int, base: int, *op: int | str, user: str | None = None
+    ) -> "asyncio.Future[int]":
+        epoch = self.actor.authority.epoch
+        who = user or ("ann" if client == ANN else "bob")
+        return self.actor.submit(Submission(epoch, client, seq, base, op, who))
+
+    async def elsewhere(self, *op: int | str, client: str = "client-elsewhere-1") -> None:
+        """Commit behind the actor's back, as another process would."""
+        loaded = await self.journal.load("notes")
+        assert loaded is not None
+        record = await self.journal.client("notes", client)
+        entry = Entry(client, (record.last_seq if record else 0) + 1, op, "eve", 1)
+        head = loaded.head
+        journal: UnreliableJournal = self.journal
+        result = await super(UnreliableJournal, journal).append(
+            "notes", head.epoch, head.version, [entry], [next_hash(head.hash, entry)]
+        )
+        assert type(result).__name__ == "Appended"
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    journal, bus = UnreliableJournal(), RecordingBus()
+    await journal.create("notes", "epoch", 1)
+    loaded = await journal.load("notes")
+    assert loaded is not None
+    actor = DocumentActor("notes", loaded, journal, bus, Limits())
+    await actor.admit(ANN, "ann")
+    await actor.admit(BOB, "bob")
+    yield Desk(actor, journal, bus)
+    await actor.stop()
+
+
+async def test_neither_frame_nor_answer_precedes_the_append(desk: Desk) -> None:
+    desk.journal.gate = asyncio.Event()
+    answer = desk.submit(ANN, 1, 0, "a")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert desk.journal.appends == [1]
+    assert not answer.done()
+    assert desk.bus.frames == []
+    assert desk.actor.authority.text == ""
+    desk.journal.gate.set()
+    assert await answer == 1
+    assert desk.bus.texts() == [[["a"]]]
+
+
+async def test_what_arrives_during_an_append_is_the_next_batch(desk: Desk) -> None:
+    desk.journal.gate = asyncio.Event()
+    first = desk.submit(ANN, 1, 0, "a")
+    await asyncio.sleep(0)
+    later = [desk.submit(BOB, 1, 0, "b"), desk.submit(ANN, 1, 0, "a")]
+    desk.journal.gate.set()
+    assert await asyncio.gather(first, *later) == [1, 2, 1]
+    assert desk.journal.appends == [1, 1]
+
+
+async def test_one_refusal_spoils_nothing_else(desk: Desk) -> None:
+    answers = [
+        desk.submit(ANN, 1, 0, "a"),
+        desk.submit(BOB, 1, 0, 99, "b"),
+        desk.submit(BOB, 1, 0, "b"),
+        desk.submit(BOB, 3, 0, "c"),
+        desk.submit(ANN, 2, 9, "d"),
+    ]
+    done = await asyncio.gather(*answers, return_exceptions=True)
+    assert done[0] == 1
+    assert isinstance(done[1], InvalidOperation)
+    assert done[2] == 2
+    assert isinstance(done[3], SequenceGap)
+    assert isinstance(done[4], VersionAhead)
+    assert desk.bus.texts() == [[["a"], ["b"]]]
+
+
+async def test_a_lost_race_is_rebased_and_sent_on(desk: Desk) -> None:
+    assert await desk.submit(ANN, 1, 0, "abc") == 1
+    await desk.elsewhere(3, "X")
+    assert await desk.submit(ANN, 2, 1, 3, "Y") == 3
+    assert desk.bus.texts() == [[["abc"]], [[3, "X"]], [[3, "Y"]]]
+    assert desk.actor.authority.text == "abcYX"
+
+
+async def test_a_race_lost_to_the_own_resend_is_answered_once(desk: Desk) -> None:
+    await desk.elsewhere("a", client="client-of-ann-0002")
+    await desk.actor.admit("client-of-ann-0002", "eve")
+    assert await desk.submit("client-of-ann-0002", 1, 0, "a", user="eve") == 1
+    assert desk.actor.authority.text == "a"
+
+
+async def test_an_unavailable_journal_refuses_and_recovers(desk: Desk) -> None:
+    desk.journal.before = [Unavailable()]
+    with pytest.raises(Unavailable):
+        await desk.submit(ANN, 1, 0, "a")
+    assert desk.bus.frames == []
+    assert await desk.submit(ANN, 1, 0, "a") == 1
+
+
+@pytest.mark.parametrize("happened", [True, False])
+async def test_an_unknown_outcome_is_read_before_going_on(desk: Desk, happened: bool) -> None:
+    (desk.journal.after if happened else desk.journal.before).append(OutcomeUnknown())
+    with pytest.raises(Unavailable):
+        await desk.submit(ANN, 1, 0, "a")
+    assert await desk.submit(BOB, 1, 0, "b") == (2 if happened else 1)
+    assert await desk.submit(ANN, 1, 0, "a") == (1 if happened else 2)
+    assert sorted(desk.actor.authority.text) == ["a", "b"]
+
+
+async def test_a_bug_in_the_journal_is_logged_and_answered(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.journal.after = [ZeroDivisionError()]
+    with pytest.raises(InternalError):
+        await desk.submit(ANN, 1, 0, "a")
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+    assert await desk.submit(ANN, 1, 0, "a") == 1
+
+
+async def test_a_full_queue_is_busy(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document_actor, "MAX_QUEUED", 2)
+    desk.journal.gate = asyncio.Event()
+    answers = [desk.submit(ANN, 1, 0, "a")]
+    await asyncio.sleep(0)
+    answers += [desk.submit(BOB, 1, 0, "b"), desk.submit(ANN, 1, 0, "a")]
+    with pytest.raises(Busy):
+        desk.submit(BOB, 1, 0, "b")
+    desk.journal.gate.set()
+    assert await asyncio.gather(*answers) == [1, 2, 1]
+
+
+async def test_a_fence_waits_for_what_came_before_it(desk: Desk) -> None:
+    desk.journal.gate = asyncio.Event()
+    last = desk.submit(ANN, 1, 0, "a")
+    admitted = desk.actor.admit("client-of-ann-0002", "ann", ANN)
+    desk.journal.gate.set()
+    assert await last == 1
+    assert (await admitted).fenced_last_seq == 1
+    with pytest.raises(SequenceGap):
+        await desk.submit(ANN, 2, 1, "zombie")
+
+
+async def test_a_fence_set_elsewhere_stops_the_client_here(desk: Desk) -> None:
+    await desk.journal.fence("notes", "epoch", ANN, "ann", 1)
+    with pytest.raises(SequenceGap):
+        await desk.submit(ANN, 1, 0, "zombie")
+    assert desk.actor.authority.text == ""
+
+
+async def test_admission_brings_what_the_client_committed_elsewhere(desk: Desk) -> None:
+    await desk.elsewhere("far", client="client-of-ann-0003")
+    admitted = await desk.actor.admit("client-of-ann-0003", "eve")
+    assert admitted.last_seq == 1
+    assert desk.actor.authority.text == "far"
+    with pytest.raises(Forbidden):
+        await desk.actor.admit("client-of-ann-0003", "ann")
+
+
+async def test_another_epoch_in_the_journal_is_told(desk: Desk) -> None:
+    await desk.journal.replace("notes", "another", [], [], 2)
+    with pytest.raises(EpochChanged):
+        await desk.submit(ANN, 1, 0, "a")
+
+
+async def test_snapshots_are_written_by_count_and_size(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document_actor, "SNAPSHOT_OPS", 3)
+    for seq in range(1, 5):
+        await desk.submit(ANN, seq, seq - 1, "x")
+    await desk.actor.flush()
+    loaded = await desk.journal.load("notes")
+    assert loaded is not None
+    assert loaded.snapshot.version == 3
+    monkeypatch.setattr(document_actor, "SNAPSHOT_CHARS", 10)
+    await desk.submit(ANN, 5, 4, "x" * 10)
+    await desk.actor.flush()
+    loaded = await desk.journal.load("notes")
+    assert loaded is not None
+    assert loaded.snapshot.version == 5
+
+
+async def test_old_bases_are_read_back_from_the_journal(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seq in range(1, 9):
+        await desk.submit(ANN, seq, seq - 1, "x")
+    desk.actor.authority.trim(8)
+    assert desk.actor.authority.horizon > 0
+    assert await desk.submit(BOB, 1, 0, "old") == 9
+    assert desk.actor.authority.text == "oldxxxxxxxx"
+
+
+async def test_many_members_gather_frames(desk: Desk) -> None:
+    desk.actor.audience = 1_000
+    await desk.submit(ANN, 1, 0, "a")
+    answers = [desk.submit(BOB, 1, 0, "b")]
+    await asyncio.sleep(0.005)
+    answers.append(desk.submit(ANN, 2, 1, "c"))
+    await asyncio.gather(*answers)
+    assert len(desk.bus.texts()) == 2
+
+
+async def test_stopping_leaves_the_outcome_unknown(desk: Desk) -> None:
+    desk.journal.gate = asyncio.Event()
+    answer = desk.submit(ANN, 1, 0, "a")
+    await asyncio.sleep(0)
+    await desk.actor.stop()
+    with pytest.raises(Unavailable):
+        await answer

@@ -1,0 +1,119 @@
+"""Seats, cursors and continuing from what a replica has."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from stretto_core.authority import Submission
+from stretto_core.errors import NotFound, RoomFull, TooLarge, VersionAhead, VersionGone
+from stretto_core.protocol import DOCS, NO_HASH, Limits
+from stretto_server.auth import Principal, Role, user_of
+from stretto_server.connections import Connection
+from stretto_server.document_actor import DocumentActor
+from stretto_server.limits import Rates
+from stretto_server.open_document import OpenDocument
+from tests.server.stubs import RecordingBus, UnreliableJournal
+
+CLIENT = "client-of-tests-01"
+
+
+def connection(name: str) -> Connection:
+    made = Connection(name, "127.0.0.1", Rates(None), Principal(user_of(name), (), 2e9))
+    made.sids[DOCS] = f"sid-{name}"
+    return made
+
+
+@pytest.fixture
+async def document() -> AsyncIterator[OpenDocument]:
+    journal, bus = UnreliableJournal(), RecordingBus()
+    await journal.create("notes", "epoch", 1)
+    loaded = await journal.load("notes")
+    assert loaded is not None
+    actor = DocumentActor("notes", loaded, journal, bus, Limits())
+    await actor.admit(CLIENT, "ann")
+    for seq in range(1, 6):
+        await actor.submit(Submission("epoch", CLIENT, seq, seq - 1, ("x",), "ann"))
+    document = OpenDocument(actor, bus, journal, Limits(document_members=2, cursor_ranges=2))
+    yield document
+    document.roster.close()
+    await actor.stop()
+
+
+async def test_seats_are_counted_and_kept(document: OpenDocument) -> None:
+    ann, bob, carl = connection("ann"), connection("bob"), connection("carl")
+    seat = await document.seat(ann, CLIENT, Role.EDITOR, "m1")
+    assert await document.seat(ann, "client-of-tests-02", Role.VIEWER, "m2") is seat
+    assert (seat.member_id, seat.client, seat.role) == ("m1", "client-of-tests-02", Role.VIEWER)
+    await document.seat(bob, CLIENT, Role.EDITOR, "m3")
+    assert document.actor.audience == 2
+    with pytest.raises(RoomFull):
+        await document.seat(carl, CLIENT, Role.EDITOR, "m4")
+    await document.unseat(bob)
+    await document.unseat(bob)
+    assert "notes" not in bob.documents
+    await document.seat(carl, CLIENT, Role.EDITOR, "m4")
+    assert [member.id for member in document.roster.members] == ["m1", "m4"]
+
+
+async def test_dismissing_tells_why(document: OpenDocument) -> None:
+    ann = connection("ann")
+    await document.seat(ann, CLIENT, Role.EDITOR, "m1")
+    await document.dismiss(ann, NotFound("gone"))
+    bus = document._bus
+    assert isinstance(bus, RecordingBus)
+    sid, event, payload = bus.frames[-1]
+    assert (sid, event, payload["doc"]) == ("sid-ann", "closed", "notes")
+    assert payload["error"]["code"] == "not_found"
+    assert document.seats == {}
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+async def test_continuing_from_memory_and_from_the_journal(
+    document: OpenDocument, in_memory: bool
+) -> None:
+    authority = document.actor.authority
+    known = authority.hash_at(2)
+    if not in_memory:
+        authority.trim(5)
+        assert authority.horizon == 5
+    since = {"epoch": "epoch", "version": 2, "hash": known}
+    entries = await document.continued(since)
+    assert entries is not None
+    assert [entry.seq for entry in entries] == [3, 4, 5]
+    assert await document.continued(since | {"hash": NO_HASH}) is None
+    assert await document.continued(since | {"version": 6}) is None
+    assert await document.continued(since | {"epoch": "other"}) is None
+    assert await document.continued(None) is None
+    start = await document.continued({"epoch": "epoch", "version": 0, "hash": NO_HASH})
+    assert start is not None
+    assert len(start) == 5
+    page, reached = await document.page(2, 2)
+    assert [entry.seq for entry in page] == [2, 3]
+    assert reached == (await document.page(4, 0))[1]
+
+
+async def test_below_the_floor_nothing_continues(document: OpenDocument) -> None:
+    document.actor.authority.floor = 3
+    since = {"epoch": "epoch", "version": 2, "hash": document.actor.authority.hash_at(2)}
+    assert await document.continued(since) is None
+
+
+async def test_cursors_are_checked_and_carried(document: OpenDocument) -> None:
+    ann = connection("ann")
+    seat = await document.seat(ann, "client-of-tests-02", Role.EDITOR, "m1")
+    with pytest.raises(TooLarge):
+        await document.cursor(seat, [(0, 0)] * 3, 5)
+    with pytest.raises(VersionAhead):
+        await document.cursor(seat, [(0, 0)], 6)
+    document.actor.authority.trim(5)
+    await document.cursor(seat, [(2, 9)], 3)
+    member = document.roster.members["m1"]
+    assert (member.ranges, member.version) == (((4, 5),), 5)
+    document.actor.authority.floor = 2
+    with pytest.raises(VersionGone):
+        await document.cursor(seat, [(0, 0)], 1)
+    await document.actor.submit(Submission("epoch", CLIENT, 6, 5, ("yy",), "ann"))
+    document.map_cursors()
+    assert document.roster.members["m1"].ranges == ((6, 7),)
+    await document.cursor(seat, None, 0)
+    assert document.roster.members["m1"].ranges is None
