@@ -1,0 +1,179 @@
+"""A real server and real browsers. ``make test`` builds the page and installs what they need."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = Path(__file__).parent / "screenshots"
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MS = 8_000
+
+TEXT = """() => [...document.querySelectorAll(".cm-line")].map((line) => {
+  const copy = line.cloneNode(true);
+  for (const extra of copy.querySelectorAll(".remote-caret, .cm-placeholder")) extra.remove();
+  return copy.textContent;
+}).join("\\n")"""
+
+WATCH_STATUS = """() => {
+  const text = document.querySelector("#status-text");
+  window.statuses = [text.textContent];
+  new MutationObserver(() => window.statuses.push(text.textContent))
+    .observe(text, { childList: true, characterData: true, subtree: true });
+}"""
+
+
+class Server:
+    """A server in a process of its own, which may be killed and started again."""
+
+    def __init__(self, data: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.data = data
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "stretto_server", "serve", "--dev"]
+        environment = {**os.environ, "STRETTO_DATA": str(self.data)}
+        log = (self.data / "server.log").open("ab")
+        with log:
+            self.process = subprocess.Popen(
+                [*command, "--port", str(self.port)], env=environment, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 15
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                log_text = (self.data / "server.log").read_text()
+                pytest.fail(f"the server does not start:\n{log_text[-2_000:]}", pytrace=False)
+            time.sleep(0.05)
+
+    def stop(self, how: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(30)
+            self.process = None
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+class Writer:
+    """One person with a browser of their own."""
+
+    def __init__(self, context: BrowserContext, page: Page, errors: list[str]) -> None:
+        self.context = context
+        self.page = page
+        self.errors = errors
+
+    def write(self, text: str) -> None:
+        """Type at the caret; what no key stands for goes in as an input method sends it."""
+        editor = self.page.locator(".cm-content")
+        if not editor.evaluate("(element) => element.contains(document.activeElement)"):
+            editor.click()
+        for number, line in enumerate(text.split("\n")):
+            if number:
+                self.page.keyboard.press("Enter")
+            if line.isascii():
+                self.page.keyboard.type(line)
+            else:
+                self.page.keyboard.insert_text(line)
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    @property
+    def text(self) -> str:
+        return str(self.page.evaluate(TEXT))
+
+    def sees(self, text: str) -> None:
+        """Wait until the editor shows exactly ``text``."""
+        script = f"(text) => ({TEXT})() === text"
+        try:
+            self.page.wait_for_function(script, arg=text, timeout=PATIENCE_MS)
+        except Exception:
+            assert self.text == text
+            raise
+
+    def reads_status(self, text: str) -> None:
+        expect(self.page.locator("#status-text")).to_have_text(text, timeout=PATIENCE_MS)
+
+
+Meet = Callable[..., Writer]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.fail("no chromium: run `make test`, which installs it", pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if not (ROOT / "server/stretto_server/page/index.html").is_file():
+        pytest.fail("the page is not built: run `make test`, which builds it", pytrace=False)
+    server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.stop(signal.SIGTERM)
+
+
+@pytest.fixture
+def meet(browser: Browser, server: Server) -> Iterator[Meet]:
+    """Return a function that opens a document in a new browser, as somebody."""
+    contexts: list[BrowserContext] = []
+    errors: list[str] = []
+
+    def open_page(doc: str, name: str = "Ada", **options: object) -> Writer:
+        context = browser.new_context(**options)  # type: ignore[arg-type]
+        contexts.append(context)
+        context.add_init_script(f"localStorage.setItem('stretto.name', {name!r})")
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                errors.append(message.text) if "Content Security Policy" in message.text else None
+            ),
+        )
+        page.goto(f"{server.url}/?doc={doc}" if doc else server.url)
+        writer = Writer(context, page, errors)
+        page.wait_for_selector(".cm-content", timeout=PATIENCE_MS)
+        return writer
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []

@@ -1,0 +1,128 @@
+"""Two people write one document."""
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import WATCH_STATUS, Meet
+
+
+def test_what_both_type_converges(meet: Meet) -> None:
+    ada, ben = meet("together", "Ada"), meet("together", "Ben")
+    ada.write("Plan 🎼\nfirst")
+    ben.sees("Plan 🎼\nfirst")
+    ben.press("Control+End")
+    ben.write("\nsecond 👩‍🚀")
+    ada.write(" line")
+    both = "Plan 🎼\nfirst line\nsecond 👩‍🚀"
+    ada.sees(both)
+    ben.sees(both)
+    ben.press("Backspace")
+    ada.sees(both.removesuffix("👩‍🚀"))
+
+
+def test_undo_takes_back_only_ones_own(meet: Meet) -> None:
+    ada, ben = meet("undo", "Ada"), meet("undo", "Ben")
+    ada.write("mine")
+    ben.sees("mine")
+    ben.press("Control+End")
+    ben.write(" yours")
+    ada.sees("mine yours")
+    ada.press("Control+z")
+    ada.sees(" yours")
+    ben.sees(" yours")
+
+
+def test_pasted_line_ends_are_line_feeds(meet: Meet) -> None:
+    ada, ben = meet("paste", "Ada"), meet("paste", "Ben")
+    ada.page.evaluate(
+        """() => {
+          const data = new DataTransfer();
+          data.setData("text/plain", "one\\r\\ntwo\\rthree");
+          const paste = new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+          document.querySelector(".cm-content").dispatchEvent(paste);
+        }"""
+    )
+    ada.sees("one\ntwo\nthree")
+    ben.sees("one\ntwo\nthree")
+
+
+def test_carets_and_selections_carry_names(meet: Meet) -> None:
+    ada, ben = meet("carets", "Ada"), meet("carets", "Ben")
+    ada.write("one 😀 two")
+    ben.sees("one 😀 two")
+    label = ben.page.locator(".remote-label")
+    expect(label).to_have_text("Ada")
+    expect(label).to_be_visible()
+    for _ in range(5):
+        ada.press("Shift+ArrowLeft")
+    expect(ben.page.locator(".remote-selection")).to_have_text("😀 two")
+    ben.press("Control+Home")
+    ben.write("> ")
+    expect(ben.page.locator(".remote-selection")).to_have_text("😀 two")
+    expect(ada.page.locator(".remote-label")).to_have_text("Ben")
+    ada.context.close()
+    expect(label).to_have_count(0)
+
+
+def test_the_roster_names_everyone(meet: Meet) -> None:
+    ada = meet("roster", "Ada")
+    expect(ada.page.locator("#people-summary .avatar")).to_have_count(1)
+    meet("roster", "Ben Bird")
+    avatars = ada.page.locator("#people-summary .avatar")
+    expect(avatars).to_have_text(["A", "BB"])
+    ada.page.locator("#people-summary").click()
+    expect(ada.page.locator(".person-name")).to_have_text(["Ada", "Ben Bird"])
+    expect(ada.page.locator(".you")).to_have_count(1)
+
+
+def test_saved_is_said_after_saving(meet: Meet) -> None:
+    ada = meet("status", "Ada")
+    ada.reads_status("All changes saved")
+    ada.page.evaluate(WATCH_STATUS)
+    ada.write("kept")
+    ada.page.wait_for_function("window.statuses.includes('Saving…')")
+    ada.reads_status("All changes saved")
+    statuses = ada.page.evaluate("window.statuses")
+    assert set(statuses) == {"All changes saved", "Saving…"}
+    assert meet("status", "Ben").text == "kept"
+
+
+def test_the_title_is_the_first_line(meet: Meet) -> None:
+    ada = meet("title", "Ada")
+    expect(ada.page.locator("#title")).to_have_text("Untitled")
+    ada.write("# Minutes\nof today")
+    expect(ada.page.locator("#title")).to_have_text("Minutes")
+    expect(ada.page).to_have_title("Minutes · Stretto")
+
+
+def test_a_hostile_name_is_text(meet: Meet) -> None:
+    name = "<img src=x onerror=hacked=1>"
+    mallory, ada = meet("hostile", name), meet("hostile", "Ada")
+    mallory.write("x")
+    expect(ada.page.locator(".remote-label")).to_have_text(name)
+    ada.page.locator("#people-summary").click()
+    expect(ada.page.locator(".person-name").last).to_have_text(name)
+    assert ada.page.locator(".people img, .cm-content img:not(.cm-widgetBuffer)").count() == 0
+    assert ada.page.evaluate("window.hacked") is None
+
+
+def test_share_copies_a_link_that_works(meet: Meet) -> None:
+    ada = meet("", "Ada", permissions=["clipboard-read", "clipboard-write"])
+    ada.write("shared")
+    ada.page.locator("#share").click()
+    expect(ada.page.locator(".notice")).to_contain_text("Link copied")
+    link = ada.page.evaluate("navigator.clipboard.readText()")
+    found = re.fullmatch(r"http://127\.0\.0\.1:\d+/\?doc=([a-z]+-[a-z]+-[a-z0-9]{6})", link)
+    assert found
+    meet(found[1], "Ben").sees("shared")
+
+
+def test_a_new_guest_is_asked_for_a_name(meet: Meet) -> None:
+    ada = meet("asked", "Ada")
+    ada.page.locator("#people-summary").click()
+    ada.page.locator("#rename").click()
+    ada.page.locator("#name").fill("Countess")
+    ada.page.add_init_script("localStorage.setItem('stretto.name', 'Countess')")
+    ada.page.locator("#name").press("Enter")
+    ada.page.wait_for_function("document.querySelector('.person-name')?.textContent === 'Countess'")
