@@ -117,9 +117,11 @@ class ComposedHistory:
         if not self.base <= since <= self.head:
             raise IndexError("the history does not reach back to this version")
         op = normalize(op)
-        if len(op) == 2 and isinstance(op[0], int) and isinstance(op[1], str):
-            place = self._place(op[0], since)
-            return (place, op[1]) if place else (op[1],)
+        if len(op) == 2:
+            position, text = op
+            if isinstance(text, str) and isinstance(position, int) and position > 0:
+                place = self._place(position, since)
+                return (place, text) if place else (text,)
         version, head = since, self.head
         while version < head and op:
             block = self._blocks.get(version)
