@@ -158,7 +158,7 @@ class TokenVerifier:
         return Principal(
             user_of(subject, name if isinstance(name, str) else None),
             _grants(claims.get("grants", {})),
-            float(claims["exp"]),
+            _expiry(claims["exp"]),
             self._default_role,
         )
 
@@ -178,12 +178,19 @@ def color_of(subject: str) -> str:
     return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
 
 
+def _expiry(claim: Any) -> float:
+    try:
+        return float(claim)
+    except OverflowError:  # a whole number may be beyond any float
+        raise Unauthenticated("the claim exp is no time") from None
+
+
 def _grants(claim: object) -> tuple[Grant, ...]:
     if not isinstance(claim, dict) or len(claim) > MAX_GRANTS:
         raise Unauthenticated("the claim grants is not a small object")
     try:
         return tuple(Grant(str(pattern), Role.named(role)) for pattern, role in claim.items())
-    except (KeyError, AttributeError):
+    except (KeyError, TypeError):
         raise Unauthenticated("the claim grants names an unknown role") from None
 
 

@@ -6,16 +6,19 @@ platforms set (``PORT``, ``REDIS_URL``, ``DATABASE_URL``, ``WEB_CONCURRENCY``).
 
 import ipaddress
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
+from urllib.parse import quote
 
 from stretto_core.protocol import Limits
 
-MIN_SECRET_BYTES = 32
-ROLES = ("viewer", "editor", "owner")
+MIN_SECRET_BYTES: Final = 32
+ROLES: Final = ("viewer", "editor", "owner")
+ENGINES: Final = ("stock",)
 
 
 class SettingsError(Exception):
@@ -30,9 +33,11 @@ class Settings:
     port: int = 8080
     secret: str | None = field(default=None, repr=False)
     dev: bool = False
-    journal: str = ""
+    journal: str = field(default="", repr=False)
     data: Path = Path("data")
     redis_url: str | None = field(default=None, repr=False)
+    workers: int = 1
+    engine: str = "stock"
     default_role: str | None = None
     allowed_origins: tuple[str, ...] = ()
     ping_interval: float = 25.0
@@ -59,32 +64,46 @@ class Settings:
         problems = []
         if not 0 <= self.port <= 65535:
             problems.append(f"the port must lie between 0 and 65535, not be {self.port}")
-        if self.secret is None and not self.keyless:
-            problems.append(
-                "no key to check tokens with: set STRETTO_SECRET to at least "
-                f"{MIN_SECRET_BYTES} random bytes, or use --dev on your own machine"
-            )
-        elif self.secret is not None and len(self.secret.encode()) < MIN_SECRET_BYTES:
-            problems.append(f"STRETTO_SECRET is shorter than {MIN_SECRET_BYTES} bytes")
         if self.default_role is not None and self.default_role not in ROLES:
             problems.append(f"STRETTO_DEFAULT_ROLE must be one of {', '.join(ROLES)}")
         if self.dev and not is_loopback(self.host):
             problems.append(f"--dev listens on loopback only, not on {self.host}")
         if not self.rate_limits and not is_loopback(self.host):
             problems.append("STRETTO_LIMITS=off is allowed on loopback only")
-        problems += self._journal_problems()
-        return problems
+        if not (self.ping_interval > 0 and self.ping_timeout > 0):
+            problems.append("STRETTO_PING_INTERVAL and STRETTO_PING_TIMEOUT must be more than 0")
+        if self.engine not in ENGINES:
+            problems.append(f"STRETTO_ENGINE must be one of {', '.join(ENGINES)}")
+        return problems + self._key_problems() + self._journal_problems()
+
+    def _key_problems(self) -> list[str]:
+        if self.secret is None and not self.keyless:
+            return [
+                "no key to check tokens with: set STRETTO_SECRET to at least "
+                f"{MIN_SECRET_BYTES} random bytes, or use --dev on your own machine"
+            ]
+        try:
+            if self.secret is None or len(self.secret.encode()) >= MIN_SECRET_BYTES:
+                return []
+        except UnicodeEncodeError:
+            return ["STRETTO_SECRET is not UTF-8 text"]
+        return [f"STRETTO_SECRET is shorter than {MIN_SECRET_BYTES} bytes"]
 
     def _journal_problems(self) -> list[str]:
-        scheme = self.journal.partition(":")[0]
+        scheme = self.journal.partition(":")[0] if ":" in self.journal else ""
         if scheme in ("redis", "rediss", "postgres", "postgresql"):
             return [f"this version has no {scheme}:// journal yet: use sqlite:/// or memory://"]
-        if scheme not in ("memory", "sqlite"):
-            return [f"unknown journal {scheme}://: use sqlite:///path or memory://"]
+        if self.journal != "memory://" and not re.match("sqlite:///.", self.journal):
+            return [f"{scheme or 'the journal'}:// is no journal: use sqlite:///path or memory://"]
         if self.redis_url is not None:
             return [
                 f"Redis means several nodes, and {scheme}:// serves one only: use a redis:// or "
                 "postgresql:// journal, or leave STRETTO_REDIS_URL and REDIS_URL unset"
+            ]
+        if self.workers > 1:
+            return [
+                f"{self.workers} workers need a journal that they can share: use a redis:// or "
+                f"postgresql:// one instead of {scheme}://, or STRETTO_WORKERS=1"
             ]
         return []
 
@@ -100,13 +119,15 @@ class Settings:
             given["data"] = Path(given["data"])
         reader = _Reader(environ)
         values = reader.read(given) | given
-        limits, rate_limits = reader.limits(values.pop("limits", None))
+        try:
+            if values["dev"] and not values["secret"]:
+                values["secret"] = dev_key(values["data"])
+            settings = cls(**values)
+        except SettingsError as error:
+            raise SettingsError("\n".join([*reader.problems, str(error)])) from None
         if reader.problems:
             raise SettingsError("\n".join(reader.problems))
-        if values.get("dev"):
-            values["secret"] = values.get("secret") or dev_key(values["data"])
-        values.setdefault("rate_limits", rate_limits)
-        return cls(limits=limits, **values)
+        return settings
 
 
 class _Reader:
@@ -123,10 +144,12 @@ class _Reader:
             "dev": dev,
             "data": data,
             "host": self._text("STRETTO_HOST") or ("127.0.0.1" if dev else "0.0.0.0"),
-            "port": int(self._number("STRETTO_PORT", self._number("PORT", 8080))),
+            "port": self._whole("STRETTO_PORT" if self._text("STRETTO_PORT") else "PORT", 8080, 0),
             "secret": self._text("STRETTO_SECRET"),
             "journal": "" if "journal" in given else self._journal(data),
             "redis_url": self._text("STRETTO_REDIS_URL") or self._text("REDIS_URL"),
+            "workers": self._workers(),
+            "engine": self._text("STRETTO_ENGINE") or "stock",
             "default_role": self._text("STRETTO_DEFAULT_ROLE") or ("editor" if dev else None),
             "allowed_origins": tuple((self._text("STRETTO_ALLOWED_ORIGINS") or "").split()),
             "ping_interval": self._number("STRETTO_PING_INTERVAL", 25.0),
@@ -138,23 +161,30 @@ class _Reader:
             "room_idle_ttl": self._number("STRETTO_ROOM_IDLE_TTL", 300.0),
             "drain": self._number("STRETTO_DRAIN_S", 20.0),
             "history_hours": self._number("STRETTO_HISTORY_HOURS", 24.0),
+            "limits": given.get("limits") or self._limits(),
+            "rate_limits": self._rate_limits(),
         }
 
-    def limits(self, given: Limits | None) -> tuple[Limits, bool]:
-        """Return the limits, and whether rates are limited at all."""
-        rate_limits = self._text("STRETTO_LIMITS") != "off"
-        if given is not None:
-            return given, rate_limits
-        values = {
-            row.name: int(self._number(f"STRETTO_LIMIT_{row.name.upper()}", row.default))
-            for row in fields(Limits)
-            if isinstance(row.default, int)
-        }
-        try:
-            return Limits(**values), rate_limits
-        except ValueError as error:
-            self.problems.append(str(error))
-            return Limits(), rate_limits
+    def _limits(self) -> Limits:
+        return Limits(
+            **{
+                row.name: self._whole(f"STRETTO_LIMIT_{row.name.upper()}", row.default, 1)
+                for row in fields(Limits)
+                if isinstance(row.default, int)
+            }
+        )
+
+    def _rate_limits(self) -> bool:
+        text = self._text("STRETTO_LIMITS") or "on"
+        if text not in ("on", "off"):
+            self.problems.append(f"STRETTO_LIMITS must be on or off, not {text!r}")
+        return text != "off"
+
+    def _workers(self) -> int:
+        """Return how many processes; a platform's guess counts only where they can share."""
+        shared = self._text("STRETTO_REDIS_URL") or self._text("REDIS_URL")
+        guess = "WEB_CONCURRENCY" if shared and not self._text("STRETTO_WORKERS") else None
+        return self._whole(guess or "STRETTO_WORKERS", 1, 1)
 
     def _journal(self, data: Path) -> str:
         url = self._text("STRETTO_JOURNAL") or self._text("DATABASE_URL")
@@ -165,7 +195,7 @@ class _Reader:
                 "this platform's disk is ephemeral, so a SQLite journal would lose every "
                 "document on restart: set DATABASE_URL, or STRETTO_EPHEMERAL=1 to accept that"
             )
-        return f"sqlite:///{data / 'stretto.db'}"
+        return f"sqlite:///{quote(str(data / 'stretto.db'))}"
 
     def _text(self, name: str) -> str | None:
         return self._environ.get(name, "").strip() or None
@@ -186,6 +216,15 @@ class _Reader:
             return default
         return number
 
+    def _whole(self, name: str, default: int, least: int) -> int:
+        text = self._text(name)
+        if text is None:
+            return default
+        if not re.fullmatch("[0-9]{1,15}", text) or int(text) < least:
+            self.problems.append(f"{name} must be a whole number of {least} or more, not {text!r}")
+            return default
+        return int(text)
+
 
 def is_loopback(host: str) -> bool:
     """Tell whether ``host`` can be reached from this machine alone."""
@@ -200,10 +239,27 @@ def dev_key(data: Path) -> str:
     path = data / "dev.key"
     try:
         data.mkdir(parents=True, exist_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
-    except OSError as error:
+        if not path.exists():
+            _write_key(path)
+        key = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot keep the development key in {path}: {error}") from error
-    return path.read_text().strip()
+    if len(key) < MIN_SECRET_BYTES:
+        raise SettingsError(f"{path} does not hold a key: delete it, and another one is made")
+    return key
+
+
+def _write_key(path: Path) -> None:
+    """Make the key, so that nobody ever reads half of it: the first of several to do so wins."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
