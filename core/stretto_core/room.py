@@ -179,16 +179,17 @@ class RoomReplica:
         """Take an event of the server; return what changed by it. Others change nothing."""
         if event not in _COPIED:
             return []
+        if event == ServerEvent.METADATA and self._writing_metadata:
+            self._doubtful = True
         if self._kept is not None:
             self._kept.append((ServerEvent(event), payload))
             return []
         if event == ServerEvent.PRESENCE:
             return self._presence(payload)
-        if event == ServerEvent.STATE:
-            self._ahead[payload["revision"]] = payload
-            return self._catch_up()
-        self._doubtful = self._doubtful or self._writing_metadata > 0
-        return self._metadata(payload["metadata"])
+        if event == ServerEvent.METADATA:
+            return self._metadata(payload["metadata"])
+        self._ahead[payload["revision"]] = payload
+        return self._catch_up()
 
     def writing(self, *, metadata: bool = False) -> None:
         """Expect the answer to an own change; :meth:`written` or :meth:`not_written` follows."""
