@@ -8,7 +8,8 @@ Operations from outside go through :func:`check` or :func:`normalize` once; ever
 inside works on the canonical form.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Final, Literal, TypeAlias, cast
 
 from stretto_core.errors import InvalidOperation
@@ -74,40 +75,62 @@ def normalize(op: object) -> Operation:
     """Return the canonical form of ``op``, which has the same effect.
 
     Raises:
-        InvalidOperation: as :func:`check`.
+        InvalidOperation: as :func:`check`; or ``op`` reads more than :data:`MAX_NUMBER`
+            characters, which no document has and no component could say.
 
     """
     check(op)
     parts: list[Component] = []
+    length = 0
     for component in cast(Sequence[Component], op):
-        # JSON writes of 1.0 and 1 mean the same; bool was refused above.
-        push(parts, component if isinstance(component, str) else int(component))
+        if not isinstance(component, str):
+            component = int(component)  # in JSON 1.0 and 1 mean the same
+            length += abs(component)
+        push(parts, component)
+    if length > MAX_NUMBER:
+        raise InvalidOperation("the operation is longer than any document")
     return trimmed(parts)
 
 
 def push(parts: list[Component], component: Component) -> None:
-    """Append ``component`` to ``parts``, merged with a last one of its own kind."""
+    """Append ``component`` to ``parts``, a number merged with a last one of its sign.
+
+    Texts are left for :func:`trimmed` to join: growing one piece by piece copies it each
+    time, and a hostile operation has thousands of pieces.
+    """
     if not component:
         return
-    if parts:
+    if parts and not isinstance(component, str):
         last = parts[-1]
-        if isinstance(last, str):
-            if isinstance(component, str):
-                parts[-1] = last + component
-                return
-        elif not isinstance(component, str) and (last > 0) == (component > 0):
+        if not isinstance(last, str) and (last > 0) == (component > 0):
             parts[-1] = last + component
             return
     parts.append(component)
 
 
 def trimmed(parts: list[Component]) -> Operation:
-    """Return ``parts``, which were pushed, as an operation without trailing keep."""
+    """Return ``parts``, which were pushed, as an operation: texts joined, no trailing keep."""
     if parts:
         last = parts[-1]
         if not isinstance(last, str) and last > 0:
             parts.pop()
+    after_text = False
+    for part in parts:
+        is_text = isinstance(part, str)
+        if is_text and after_text:
+            return _joined(parts)
+        after_text = is_text
     return tuple(parts)
+
+
+def _joined(parts: list[Component]) -> Operation:
+    joined: list[Component] = []
+    for is_text, run in groupby(parts, lambda part: isinstance(part, str)):
+        if is_text:
+            joined.append("".join(cast("Iterable[str]", run)))
+        else:
+            joined.extend(run)
+    return tuple(joined)
 
 
 def input_length(op: Sequence[Component]) -> int:

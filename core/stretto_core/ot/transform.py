@@ -96,6 +96,7 @@ def compose_canonical(a: Operation, b: Operation) -> Operation:
     parts: list[Component] = []
     source = iter(a)
     rest: Component = next(source, 0)  # 0: ``a`` is used up and keeps whatever follows
+    used = 0  # characters of ``rest``, if it is text; slicing them off would copy the others
     for component in b:
         if isinstance(component, str):
             while not isinstance(rest, str) and rest < 0:
@@ -107,9 +108,11 @@ def compose_canonical(a: Operation, b: Operation) -> Operation:
         wanted = abs(component)
         while wanted:
             if isinstance(rest, str):
-                taken = rest[:wanted]
-                rest = rest[wanted:] or next(source, 0)
+                taken = rest[used : used + wanted]
                 wanted -= len(taken)
+                used += len(taken)
+                if used == len(rest):
+                    rest, used = next(source, 0), 0
                 if sign > 0:
                     push(parts, taken)
             elif rest < 0:
@@ -120,7 +123,7 @@ def compose_canonical(a: Operation, b: Operation) -> Operation:
                 rest = rest - length if rest > length else next(source, 0)
                 wanted -= length
                 push(parts, sign * length)
-    push(parts, rest)
+    push(parts, rest[used:] if isinstance(rest, str) else rest)
     for component in source:
         push(parts, component)
     return trimmed(parts)
