@@ -5,7 +5,8 @@ hostile or broken client may send; they must reach the payload checks, which nam
 """
 
 import json
-from typing import Any, NoReturn
+import math
+from typing import Any, Final, NoReturn
 
 try:
     import orjson
@@ -13,6 +14,9 @@ except ImportError:  # the server runs without it, only slower
     orjson = None  # type: ignore[assignment]
 
 JSONDecodeError = json.JSONDecodeError
+
+MAX_DEPTH: Final = 64
+"""Deeper lists and objects are refused: what walks through a payload may be recursive."""
 
 
 def dumps(value: Any, **_options: Any) -> str:
@@ -26,16 +30,50 @@ def dumps(value: Any, **_options: Any) -> str:
 
 
 def loads(text: str | bytes, **_options: Any) -> Any:
-    """Return the value of JSON text. Raises ValueError for anything else, NaN included."""
+    """Return the value of JSON text.
+
+    Raises ValueError for anything else: NaN, numbers beyond floats, nesting too deep.
+    """
+    value = _parse(text)
+    if _may_be_deep(text) and _is_deeper(value, MAX_DEPTH):
+        raise ValueError("JSON nested too deep")
+    return value
+
+
+def _parse(text: str | bytes) -> Any:
     if orjson is not None:
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError:
             pass
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
         raise ValueError("JSON nested too deep") from None
+
+
+def _may_be_deep(text: str | bytes) -> bool:
+    """Tell by a count alone; most packets need no closer look."""
+    if isinstance(text, bytes):
+        return text.count(b"[") + text.count(b"{") > MAX_DEPTH
+    return text.count("[") + text.count("{") > MAX_DEPTH
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most + 1):
+        inner = [one for one in level if isinstance(one, list | dict)]
+        if not inner:
+            return False
+        level = [each for one in inner for each in (one.values() if type(one) is dict else one)]
+    return True
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is beyond all numbers")
+    return number
 
 
 def _refuse_constant(name: str) -> NoReturn:
