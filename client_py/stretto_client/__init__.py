@@ -1,1 +1,19 @@
 """The asyncio client of Stretto."""
+
+from stretto_client.client import RealtimeClient, TokenProvider
+from stretto_client.document import Cursor, LiveDocument, Status
+from stretto_core.errors import StrettoError
+from stretto_core.replica import Changed, Closed, Origin, Returned
+
+__all__ = [
+    "Changed",
+    "Closed",
+    "Cursor",
+    "LiveDocument",
+    "Origin",
+    "RealtimeClient",
+    "Returned",
+    "Status",
+    "StrettoError",
+    "TokenProvider",
+]

@@ -200,6 +200,7 @@ class SocketTransport:
             joining.set_result(None)
         else:
             joining.set_exception(error)
+            joining.exception()  # where connecting failed before, nobody waits for it
 
     async def _joined(self) -> None:
         """Wait for the answers of all namespaces; the first refusal is raised."""

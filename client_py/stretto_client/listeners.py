@@ -1,0 +1,57 @@
+"""Handlers by event name, and what happens when one of them fails."""
+
+import asyncio
+import inspect
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, TypeVar
+
+logger = logging.getLogger(__name__)
+
+Handler: TypeAlias = Callable[[Any], Awaitable[None] | None]
+HandlerT = TypeVar("HandlerT", bound=Handler)
+
+
+class Listeners:
+    """Calls handlers in the order in which they were added; a failing one harms nobody else."""
+
+    def __init__(self) -> None:
+        self._handlers: defaultdict[str, list[Handler]] = defaultdict(list)
+        self._tasks: set[asyncio.Future[None]] = set()
+
+    def add(self, event: str, handler: HandlerT) -> HandlerT:
+        """Call ``handler`` with the payload of every ``event`` from now on."""
+        self._handlers[event].append(handler)
+        return handler
+
+    def remove(self, event: str, handler: Handler) -> None:
+        """Stop calling ``handler``; one that was not added is fine."""
+        if handler in self._handlers[event]:
+            self._handlers[event].remove(handler)
+
+    def emit(self, event: str, payload: Any) -> None:
+        """Call the handlers of ``event``; coroutines run as tasks."""
+        for handler in list(self._handlers[event]):
+            try:
+                result = handler(payload)
+            except Exception:
+                logger.exception("a handler of %s failed", event)
+                continue
+            if inspect.isawaitable(result):
+                task = asyncio.ensure_future(_guarded(event, result))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Cancel handlers that still run."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _guarded(event: str, running: Awaitable[None]) -> None:
+    try:
+        await running
+    except Exception:
+        logger.exception("a handler of %s failed", event)
