@@ -1,0 +1,105 @@
+"""Making a history from a text, and forgetting the oldest part of one."""
+
+import time
+
+import pytest
+
+from stretto_core.entries import Entry, next_hash
+from stretto_core.errors import InvalidOperation
+from stretto_core.ot import apply
+from stretto_core.protocol import NO_HASH, is_client_id
+from stretto_server import history
+from stretto_server.history import compact, new_history
+from stretto_server.journal.interface import Snapshot
+from stretto_server.journal.memory import MemoryJournal
+
+CLIENT = "client-000000000000"
+NOW = 1_700_000_000_000
+
+
+@pytest.mark.parametrize("text", ["", "x", "abc", "abcd", "😀é\u0000x" * 5])
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_a_history_writes_its_text_in_pieces(text: str, most: int) -> None:
+    entries, hashes = new_history(text, "ann", NOW, most)
+    written, reached = "", NO_HASH
+    for number, (entry, digest) in enumerate(zip(entries, hashes, strict=True), 1):
+        assert entry.seq == number
+        assert (entry.user, entry.at_ms) == ("ann", NOW)
+        assert is_client_id(entry.client)
+        assert len(entry.op[-1]) <= most  # type: ignore[arg-type]
+        written = apply(written, entry.op)
+        reached = next_hash(reached, entry)
+        assert digest == reached
+    assert written == text
+    assert len(entries) == -(-len(text) // most)
+
+
+def test_two_histories_have_two_clients() -> None:
+    (one,), (two,) = (new_history("x", "ann", NOW, 9)[0] for _ in range(2))
+    assert one.client != two.client
+
+
+def test_text_that_is_no_text_is_refused() -> None:
+    with pytest.raises(InvalidOperation):
+        new_history("a\ud800", "ann", NOW, 9)
+
+
+async def journal_of(ages_ms: list[int], snapshot: int) -> MemoryJournal:
+    """Return a journal with a document whose entries are so old."""
+    journal = MemoryJournal()
+    await journal.start()
+    await journal.create("notes", "epoch", 0)
+    now = time.time_ns() // 1_000_000
+    entries = [
+        Entry(CLIENT, number, ("x",), "ann", now - age) for number, age in enumerate(ages_ms, 1)
+    ]
+    hashes = [NO_HASH]
+    for entry in entries:
+        hashes.append(next_hash(hashes[-1], entry))
+    await journal.append("notes", "epoch", 0, entries, hashes[1:])
+    await journal.snapshot("notes", "epoch", Snapshot(snapshot, hashes[snapshot], "x" * snapshot))
+    return journal
+
+
+@pytest.fixture
+def _few_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "KEPT_VERSIONS", 3)
+
+
+HOUR = 3_600_000
+
+
+@pytest.mark.usefixtures("_few_kept")
+@pytest.mark.parametrize(
+    ("ages", "snapshot", "floor"),
+    [
+        ([9 * HOUR] * 20, 20, 17),
+        ([9 * HOUR] * 20, 5, 5),
+        ([9 * HOUR] * 20, 0, 0),
+        ([9 * HOUR] * 7 + [0] * 13, 20, 7),
+        ([0] * 20, 20, 0),
+        ([9 * HOUR, 0], 2, 0),
+    ],
+    ids=["the last versions", "the snapshot", "no snapshot", "age", "all young", "short"],
+)
+async def test_what_is_forgotten(ages: list[int], snapshot: int, floor: int) -> None:
+    journal = await journal_of(ages, snapshot)
+    assert await compact(journal, "notes", "epoch", HOUR) == floor
+    loaded = await journal.load("notes")
+    assert loaded is not None
+    assert loaded.head.floor == floor
+    assert await compact(journal, "notes", "epoch", HOUR) == floor
+    await journal.close()
+
+
+async def test_a_thousand_versions_stay() -> None:
+    journal = await journal_of([9 * HOUR] * 1_100, 1_100)
+    assert await compact(journal, "notes", "epoch", HOUR) == 100
+    await journal.close()
+
+
+async def test_a_document_that_is_gone_has_nothing_to_forget() -> None:
+    journal = MemoryJournal()
+    await journal.start()
+    assert await compact(journal, "notes", "epoch", HOUR) == 0
+    await journal.close()

@@ -1,0 +1,118 @@
+"""Diffs of a roster: at once when it was quiet, else gathered."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from stretto_core.roster import Member, User
+from stretto_server import roster_service
+from stretto_server.roster_service import DIFF_INTERVAL_S, LiveRoster
+
+ANN = User("ann", "Ann", "#112233")
+
+
+class Ear:
+    """A bus that notes what is broadcast, and when."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[float, str, str, str, dict[str, Any]]] = []
+
+    async def broadcast(
+        self,
+        namespace: str,
+        room: str,
+        event: str,
+        payload: dict[str, Any],
+        *,
+        skip: str | None = None,
+        binary: bool = False,
+    ) -> None:
+        assert skip is None
+        assert not binary
+        self.heard.append((asyncio.get_running_loop().time(), namespace, room, event, payload))
+
+    async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:
+        raise AssertionError("a roster speaks to its room")
+
+    async def join(self, namespace: str, sid: str, room: str) -> None:
+        raise AssertionError("a roster lets nobody in")
+
+    async def leave(self, namespace: str, sid: str, room: str) -> None:
+        raise AssertionError("a roster puts nobody out")
+
+
+def roster(ear: Ear) -> LiveRoster:
+    return LiveRoster(ear, "/docs", "doc:notes", {"doc": "notes"})
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_first_change_is_told_at_once() -> None:
+    ear = Ear()
+    live = roster(ear)
+    live.members.join(Member("m1", ANN))
+    live.changed()
+    assert ear.heard == []  # first the answer to whoever joined
+    await turns()
+    ((_, namespace, room, event, payload),) = ear.heard
+    assert (namespace, room, event) == ("/docs", "doc:notes", "presence")
+    assert payload == {
+        "doc": "notes",
+        "joined": [{"id": "m1", "user": {"id": "ann", "name": "Ann", "color": "#112233"}}],
+        "left": [],
+        "updated": [],
+    }
+    live.close()
+
+
+async def test_a_change_that_changed_nothing_is_not_told() -> None:
+    ear = Ear()
+    live = roster(ear)
+    live.members.join(Member("m1", ANN))
+    live.members.leave("m1")
+    live.changed()
+    await turns()
+    assert ear.heard == []
+    live.close()
+
+
+async def test_further_changes_are_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    interval = 0.05
+    monkeypatch.setattr(roster_service, "DIFF_INTERVAL_S", interval)
+    ear = Ear()
+    live = roster(ear)
+    live.members.join(Member("m1", ANN))
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 5 * interval
+    version = 0
+    while loop.time() < end:
+        version += 1
+        live.members.update("m1", {"ranges": ((0, 0),), "version": version})
+        live.changed()
+        await asyncio.sleep(0.002)
+    await asyncio.sleep(2 * interval)
+    times = [heard[0] for heard in ear.heard]
+    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    assert 3 <= len(times) <= 7
+    assert min(gaps) > interval * 0.9
+    assert ear.heard[-1][4]["updated"][0]["version"] == version
+    live.close()
+
+
+def test_a_room_hears_at_most_ten_diffs_a_second() -> None:
+    assert DIFF_INTERVAL_S >= 0.1
+
+
+async def test_nothing_is_told_once_closed() -> None:
+    ear = Ear()
+    live = roster(ear)
+    live.members.join(Member("m1", ANN))
+    live.changed()
+    live.close()
+    live.close()
+    await turns()
+    assert ear.heard == []
