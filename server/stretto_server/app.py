@@ -37,6 +37,8 @@ DOCUMENTS = web.AppKey("documents", Documents)
 RECONNECT_PER_S = 200
 """A draining node asks its clients to come back no faster than this, together."""
 SHORTEST_SPREAD_S = 2.0
+BODY_BYTES_PER_CHAR = 13
+"""JSON that escapes everything takes twelve bytes for one code point; the rest is around it."""
 LEAVE_S = 0.5
 """So long clients have to leave by themselves before their transports are closed."""
 
@@ -146,7 +148,7 @@ NODE = web.AppKey("node", Node)
 
 def create_app(settings: Settings) -> web.Application:
     """Return the application; starting it opens the journal, cleaning it up drains."""
-    app = web.Application(client_max_size=8 * settings.limits.document_chars)
+    app = web.Application(client_max_size=BODY_BYTES_PER_CHAR * settings.limits.document_chars)
     node = Node(settings)
     app[NODE] = node
     app[DOCUMENTS] = node.documents

@@ -4,11 +4,13 @@ import secrets
 from importlib import resources
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from stretto_server.auth import MAX_NAME, issue_token
-from stretto_server.settings import Settings
+from stretto_server.settings import Settings, is_loopback
 
 NO_PAGE: Final = (
     "Stretto is running. The web page is not built here: run `make run` in a checkout "
@@ -29,7 +31,7 @@ def add_page(app: web.Application) -> None:
     if folder is None:
         app.router.add_get("/", _no_page)
         return
-    template = (folder / "index.html").read_text()
+    template = (folder / "index.html").read_text(encoding="utf-8")
 
     async def index(_request: web.Request) -> web.Response:
         nonce = secrets.token_urlsafe(16)
@@ -51,11 +53,11 @@ def add_guest_tokens(app: web.Application, settings: Settings) -> None:
     """Give anyone a token: only for ``--dev``, which listens on loopback alone."""
 
     async def guest(request: web.Request) -> web.Response:
-        if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        if not _is_own_page(request):
             raise web.HTTPForbidden(text="guest tokens are for pages of this server only\n")
         try:
             body = await request.json() if request.can_read_body else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             raise web.HTTPBadRequest(text="the body must be JSON\n") from None
         name = body.get("name") if isinstance(body, dict) else None
         if name is not None and not isinstance(name, str):
@@ -74,7 +76,24 @@ def add_guest_tokens(app: web.Application, settings: Settings) -> None:
     app.router.add_post("/dev/token", guest)
 
 
-def _file(path: Path) -> "web.Handler":  # type: ignore[name-defined]
+def _is_own_page(request: web.Request) -> bool:
+    """Tell whether a page of this server asks, or no browser at all.
+
+    The owner of any domain can point it at this machine, and then has pages of "the same
+    origin"; so the name in the address bar must be one of loopback.
+    """
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.partition("://")[2] != request.host:
+        return False
+    try:
+        return is_loopback(urlsplit(f"//{request.host}").hostname or "")
+    except ValueError:
+        return False
+
+
+def _file(path: Path) -> Handler:
     async def serve(_request: web.Request) -> web.FileResponse:
         return web.FileResponse(path)
 

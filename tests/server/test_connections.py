@@ -9,7 +9,6 @@ import pytest
 
 from stretto_core.errors import Forbidden, TokenExpired, Unauthenticated, Unavailable
 from stretto_core.protocol import Limits
-from stretto_server import connections as module
 from stretto_server.auth import Principal, user_of
 from stretto_server.connections import LONGEST_TIMER_S, Connection, Connections
 
@@ -127,7 +126,7 @@ async def test_far_expiries_are_waited_for_in_steps(monkeypatch: pytest.MonkeyPa
     )
     connection = admit(connections)
     now = time.time()
-    monkeypatch.setattr(module.time, "time", lambda: now)
+    monkeypatch.setattr("stretto_server.connections.time.time", lambda: now)
     connections.identify(connection, Principal(user_of("ann"), (), now + 2 * LONGEST_TIMER_S + 5))
     for left in (LONGEST_TIMER_S, LONGEST_TIMER_S, 5):
         delay, fire = set_for[-1]

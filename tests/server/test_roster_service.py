@@ -1,6 +1,7 @@
 """Diffs of a roster: at once when it was quiet, else gathered."""
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -96,7 +97,7 @@ async def test_further_changes_are_gathered(monkeypatch: pytest.MonkeyPatch) -> 
         await asyncio.sleep(0.002)
     await asyncio.sleep(2 * interval)
     times = [heard[0] for heard in ear.heard]
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
     assert 3 <= len(times) <= 7
     assert min(gaps) > interval * 0.9
     assert ear.heard[-1][4]["updated"][0]["version"] == version

@@ -1,7 +1,5 @@
 """JSON with and without orjson: the same values, the same refusals."""
 
-import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,12 +8,11 @@ from stretto_server import wire_json
 
 
 @pytest.fixture(autouse=True, params=["orjson", "standard library"])
-def _library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "standard library":
         monkeypatch.setattr(wire_json, "orjson", None)
     else:
-        assert wire_json.orjson is not None
-    yield
+        assert vars(wire_json)["orjson"] is not None
 
 
 VALUES: list[Any] = [
@@ -72,12 +69,3 @@ def test_the_deepest_that_is_read() -> None:
 def test_many_brackets_side_by_side_are_not_deep() -> None:
     assert wire_json.loads("[" + "[],{}," * 500 + "1]")[-1] == 1
     assert wire_json.loads('["' + "[" * 500 + '"]') == ["[" * 500]
-
-
-@pytest.mark.parametrize("number", [math.nan, math.inf, [-math.inf]], ids=str)
-def test_what_is_not_json_is_not_written(number: Any) -> None:
-    # orjson writes null for it, which is JSON at least; nobody sends one on purpose.
-    try:
-        assert "null" in wire_json.dumps(number)
-    except ValueError:
-        pass
