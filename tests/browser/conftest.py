@@ -26,7 +26,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_MS = 8_000
+PATIENCE_MS = 20_000
 
 TEXT = """() => [...document.querySelectorAll(".cm-line")].map((line) => {
   const copy = line.cloneNode(true);
@@ -45,10 +45,12 @@ WATCH_STATUS = """() => {
 class Server:
     """A server in a process of its own, which may be killed and started again."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *options: str, **environment: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self.data = data
+        self.options = options
+        self.environment = {**os.environ, **environment, "STRETTO_DATA": str(data)}
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -56,12 +58,11 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "stretto_server", "serve", "--dev"]
-        environment = {**os.environ, "STRETTO_DATA": str(self.data)}
+        command = [sys.executable, "-m", "stretto_server", "serve", *self.options]
         log = (self.data / "server.log").open("ab")
         with log:
             self.process = subprocess.Popen(
-                [*command, "--port", str(self.port)], env=environment, stdout=log, stderr=log
+                [*command, "--port", str(self.port)], env=self.environment, stdout=log, stderr=log
             )
         deadline = time.monotonic() + 15
         while not self._answers():
@@ -129,7 +130,7 @@ class Writer:
 Meet = Callable[..., Writer]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -144,10 +145,10 @@ def browser() -> Iterator[Browser]:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if not (ROOT / "server/stretto_server/page/index.html").is_file():
         pytest.fail("the page is not built: run `make test`, which builds it", pytrace=False)
-    server = Server(tmp_path_factory.mktemp("server"))
+    server = Server(tmp_path_factory.mktemp("server"), "--dev")
     server.start()
     yield server
-    server.stop(signal.SIGTERM)
+    server.stop(signal.SIGKILL)
 
 
 @pytest.fixture

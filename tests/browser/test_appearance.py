@@ -40,6 +40,7 @@ def test_a_document_with_two_writers(meet: Meet, look: str) -> None:
     assert width[0] <= width[1]
     ada.page.locator("#people-summary").click()
     ada.page.screenshot(path=SCREENSHOTS / f"{look}-people.png")
+    ada.page.locator("#people-summary").click()
     ada.context.set_offline(True)
     ada.page.locator("#banner").wait_for()
     ada.page.screenshot(path=SCREENSHOTS / f"{look}-offline.png")

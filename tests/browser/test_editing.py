@@ -116,13 +116,3 @@ def test_share_copies_a_link_that_works(meet: Meet) -> None:
     found = re.fullmatch(r"http://127\.0\.0\.1:\d+/\?doc=([a-z]+-[a-z]+-[a-z0-9]{6})", link)
     assert found
     meet(found[1], "Ben").sees("shared")
-
-
-def test_a_new_guest_is_asked_for_a_name(meet: Meet) -> None:
-    ada = meet("asked", "Ada")
-    ada.page.locator("#people-summary").click()
-    ada.page.locator("#rename").click()
-    ada.page.locator("#name").fill("Countess")
-    ada.page.add_init_script("localStorage.setItem('stretto.name', 'Countess')")
-    ada.page.locator("#name").press("Enter")
-    ada.page.wait_for_function("document.querySelector('.person-name')?.textContent === 'Countess'")

@@ -29,10 +29,10 @@ export function wellFormedChanges(trusted: AnnotationType<true>): Extension {
 
 /** Return `change`, itself if there is nothing to mend; `unit` reads the text before. */
 export function mend(change: Replacement, unit: (at: number) => string): Replacement {
-  let { from, to } = change;
-  if (isHigh(unit(from - 1)) && isLow(unit(from))) from -= 1;
-  if (to > change.from && isHigh(unit(to - 1)) && isLow(unit(to))) to += 1;
-  if (to < from + 2 && from < change.from) to = Math.max(to, from + 2);
+  const splits = (at: number): boolean => isHigh(unit(at - 1)) && isLow(unit(at));
+  const from = splits(change.from) ? change.from - 1 : change.from;
+  const end = splits(change.to) ? change.to + 1 : change.to;
+  const to = change.to === change.from ? from : end;
   const insert = change.insert.toWellFormed().replace(/\r\n?/g, "\n");
   if (from === change.from && to === change.to && insert === change.insert) return change;
   return { from, to, insert };

@@ -35,7 +35,7 @@ export function forgetToken(): void {
 export function givenToken(): string | null {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (token !== null) {
-    storeToken(token);
+    storeToken(token); // a reload must find it
     history.replaceState(null, "", location.pathname + location.search);
   }
   return localStorage.getItem(TOKEN);

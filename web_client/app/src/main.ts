@@ -23,7 +23,7 @@ const BANNER_MS = 1_200;
 /** "Saving…" stays at least this long after the last edit, so that it does not flicker. */
 const CALM_MS = 250;
 const OFFLINE =
-  "You are offline. Keep writing: your edits are kept in this tab and delivered once the connection is back.";
+  "You are offline. Keep writing: edits stay in this tab and are delivered once you are back.";
 
 const notices = new Notices(element("notices"));
 
@@ -56,36 +56,40 @@ function documentOfAddress(): string {
   return id;
 }
 
-/** Return a client that the server let in. */
+/** Return a client that the server let in: with the token brought along, or as a guest. */
 async function connectedClient(): Promise<RealtimeClient> {
-  const given = givenToken();
-  const client =
-    given === null ? await guestClient() : new RealtimeClient({ auth: { token: given } });
-  try {
+  let token = givenToken();
+  if (token === null && (await becomeGuest())) {
+    const client = new RealtimeClient({ getToken: guestToken });
     await client.connect();
     return client;
-  } catch (reason) {
-    client.close();
-    if (given === null || !(reason instanceof StrettoError)) throw reason;
-    forgetToken();
-    storeToken(await askToken(`The token in use was not accepted: ${reason.message}.`));
-    return connectedClient();
+  }
+  token ??= await askToken("It does not know you yet, and it has no guests.");
+  for (;;) {
+    const client = new RealtimeClient({ auth: { token } });
+    try {
+      await client.connect();
+      storeToken(token);
+      return client;
+    } catch (reason) {
+      client.close();
+      forgetToken();
+      token = await askToken(`The token was not accepted: ${asMessage(reason)}.`);
+    }
   }
 }
 
-async function guestClient(): Promise<RealtimeClient> {
+/** Get a guest's token, under a name of the guest's choice; false where there are none. */
+async function becomeGuest(): Promise<boolean> {
   try {
-    if (storedName() === "") storeName(await askName(guestName(Math.random)));
     await guestToken();
-    const rename = element("rename");
-    rename.hidden = false;
-    return new RealtimeClient({ getToken: guestToken });
   } catch (reason) {
-    if (!(reason instanceof TokenNeeded)) throw reason;
-    const token = await askToken("It does not know you yet, and it has no guests.");
-    storeToken(token);
-    return new RealtimeClient({ auth: { token } });
+    if (reason instanceof TokenNeeded) return false;
+    throw reason;
   }
+  if (storedName() === "") storeName(await askName(guestName(Math.random)));
+  element("rename").hidden = false;
+  return true;
 }
 
 /** Show the document and everything about it. */
@@ -147,6 +151,10 @@ function showState(client: RealtimeClient, doc: LiveDocument | null): void {
   const apply = (): void => {
     status.dataset["state"] = shown.state;
     element("status-text").textContent = shown.text;
+    element("people").classList.toggle(
+      "stale",
+      shown.state !== "saved" && shown.state !== "saving",
+    );
   };
   clearTimeout(calmTimer);
   if (shown.state === "saved" && status.dataset["state"] === "saving") {
@@ -208,9 +216,13 @@ function closeOnOutsideClick(details: HTMLDetailsElement): void {
 
 function explain(reason: unknown): string {
   if (!(reason instanceof StrettoError)) {
-    return `Something went wrong: ${reason instanceof Error ? reason.message : reason}.`;
+    return `Something went wrong: ${asMessage(reason)}.`;
   }
   if (reason.code === "not_found") return "There is no such document, or it is not yours to see.";
   if (reason.code === "room_full") return "This document is full at the moment. Try again later.";
   return `The document cannot be opened: ${reason.message}.`;
+}
+
+function asMessage(reason: unknown): string {
+  return reason instanceof Error ? reason.message : String(reason);
 }
