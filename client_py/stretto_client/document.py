@@ -78,7 +78,8 @@ class LiveDocument:
     until they are in the server's journal. Positions and lengths count code points.
 
     Events of :meth:`on`: ``change`` (:class:`~stretto_core.replica.Changed`), ``status``
-    (:class:`Status`), ``presence`` (the list of members), ``returned``
+    (:class:`Status`), ``confirmed`` (:class:`~stretto_core.replica.Confirmed`: an own
+    operation is in the journal), ``presence`` (the list of members), ``returned``
     (:class:`~stretto_core.replica.Returned`: text of the user's that could not stay in the
     document), ``role`` (str), ``closed`` (:class:`~stretto_core.replica.Closed`).
     """
@@ -374,7 +375,7 @@ class LiveDocument:
                     queue.put_nowait(None)
                 self._listeners.emit("closed", effect)
             case Confirmed():
-                pass
+                self._listeners.emit("confirmed", effect)
 
     def _tell_status(self) -> None:
         status = self.status

@@ -1,0 +1,162 @@
+"""Plays a trace live: one real client per author, as concurrent as it was recorded.
+
+One operation in flight per client means that several rows of an author may travel as one;
+what an author sees can then be a little more than was recorded, and positions are carried
+over the difference of the two texts.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from stretto_client.client import RealtimeClient
+from stretto_client.document import LiveDocument
+from stretto_client.replay.recorded import Edit, operation_of
+from stretto_core.ot import apply, transform
+from stretto_core.replica import Confirmed
+from stretto_core.textdiff import difference
+
+MOST_BUFFERED: Final = 2
+"""An author pauses while so many patches wait behind the operation in flight, so that the
+trace travels in many operations and not in a few large ones."""
+
+Submitted = Callable[["asyncio.Future[dict[str, Any]]"], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Measured:
+    """What was seen on the way. Times in seconds."""
+
+    latencies: list[float] = field(default_factory=list)
+    acked: dict[tuple[str, int], int] = field(default_factory=dict)
+    """``(client, seq)`` → the version that the server acknowledged."""
+    patches_per_submit: list[int] = field(default_factory=list)
+    patches: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+class MeasuredClient(RealtimeClient):
+    """A client that remembers every acknowledgement."""
+
+    def __init__(
+        self, url: str, token: str, measured: Measured, submitted: Submitted | None
+    ) -> None:
+        super().__init__(url, token, backoff_scale=0.1)
+        self._measured = measured
+        self._submitted = submitted
+
+    async def request(self, namespace: str, event: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """Send a request; note how long a submit took and what it was answered."""
+        if event != "submit":
+            return await super().request(namespace, event, payload)
+        started = time.perf_counter()
+        answering = asyncio.ensure_future(super().request(namespace, event, payload))
+        if self._submitted is not None:
+            await self._submitted(answering)
+        answer = await answering
+        self._measured.latencies.append(time.perf_counter() - started)
+        self._note((payload["client"], payload["seq"]), answer["version"])
+        return answer
+
+    def _note(self, key: tuple[str, int], version: int) -> None:
+        known = self._measured.acked.setdefault(key, version)
+        if known != version:
+            self._measured.problems.append(f"{key} was acknowledged as {known} and as {version}")
+
+
+class Author:
+    """One author: a client, its document, and the version that each own row reached."""
+
+    def __init__(self, client: MeasuredClient, document: LiveDocument, measured: Measured) -> None:
+        self.client = client
+        self.document = document
+        self.reached: dict[int, int] = {}
+        """Row → the version at which it was in the log."""
+        self._measured = measured
+        self._unreached: list[tuple[int, int]] = []
+        self._edits_counted = 0
+        self.moved = asyncio.Event()
+        document.on("confirmed", self._confirmed)
+        document.on("change", self._changed)
+
+    async def play(self, edit: Edit) -> None:
+        """Make one row's edit, patch by patch."""
+        document, seen = self.document, edit.seen_text
+        for patch in edit.row.patches:
+            while self._buffered() >= MOST_BUFFERED:
+                await self.wait()
+            op = operation_of(patch)
+            if seen is None:
+                document.edit(op)
+            else:
+                document.edit(transform(op, difference(seen, document.text), "left"))
+                seen = apply(seen, op)
+            self._measured.patches += 1
+        self._unreached.append((edit.index, document.replica.made))
+        self._settle()
+
+    async def wait(self) -> None:
+        """Wait until something moved: a change, a confirmation."""
+        self.moved.clear()
+        await self.moved.wait()
+
+    def _buffered(self) -> int:
+        replica = self.document.replica
+        flying = replica.in_flight
+        return replica.made - (replica.settled if flying is None else flying.edits)
+
+    def _confirmed(self, confirmed: Confirmed) -> None:
+        self._measured.patches_per_submit.append(
+            self.document.replica.settled - self._edits_counted
+        )
+        self._edits_counted = self.document.replica.settled
+        self._settle(confirmed.version)
+        self.moved.set()
+
+    def _settle(self, version: int | None = None) -> None:
+        settled = self.document.replica.settled
+        while self._unreached and self._unreached[0][1] <= settled:
+            index, _ = self._unreached.pop(0)
+            self.reached[index] = version or self.document.version
+        self.moved.set()
+
+    def _changed(self, _change: object) -> None:
+        self.moved.set()
+
+
+class Stage:
+    """All authors, each playing its own rows as soon as it received what was recorded."""
+
+    def __init__(self, authors: Sequence[Author], progress: Callable[[int], None]) -> None:
+        self._authors = authors
+        self._progress = progress
+
+    async def play(self, edits: Sequence[Edit]) -> None:
+        """Play everything, and wait until it is saved. The first failure is raised."""
+        rows: list[list[Edit]] = [[] for _ in self._authors]
+        for edit in edits:
+            rows[edit.row.author].append(edit)
+        owners = [edit.row.author for edit in edits]
+        async with asyncio.TaskGroup() as group:
+            for number, own in enumerate(rows):
+                group.create_task(self._act(number, own, owners))
+
+    async def _act(self, number: int, edits: Sequence[Edit], owners: Sequence[int]) -> None:
+        author = self._authors[number]
+        received = 0
+        for edit in edits:
+            while received < edit.row.received:
+                if owners[received] != number:
+                    await self._receive(author, self._authors[owners[received]], received)
+                received += 1
+            await author.play(edit)
+            self._progress(len(edit.row.patches))
+        await author.document.saved()
+
+    async def _receive(self, author: Author, other: Author, index: int) -> None:
+        while (version := other.reached.get(index)) is None:
+            await other.wait()
+        while author.document.version < version:
+            await author.wait()
