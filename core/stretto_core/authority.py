@@ -160,7 +160,8 @@ class Authority:
             return tuple(found)
         size = 0
         for count, entry in enumerate(found):
-            size += len(json.dumps(entry.to_payload(), ensure_ascii=False).encode())
+            payload = json.dumps(entry.to_payload(), ensure_ascii=False, separators=(",", ":"))
+            size += len(payload.encode())
             if count and size > max_bytes:
                 return tuple(found[:count])
         return tuple(found)
@@ -189,7 +190,7 @@ class Authority:
         self._hashes[:0] = [""] * len(entries)
 
     def trim(self, keep_from: int) -> None:
-        """Forget the history below version ``keep_from``, or a little less of it."""
+        """Forget the history below version ``keep_from``."""
         before = self.horizon
         self._history.drop_before(min(keep_from, self.version))
         dropped = self.horizon - before
@@ -217,13 +218,14 @@ class Authority:
         self._hashes.append(reached)
         self._lengths.append(len(self._text))
         record = self._records.get(entry.client)
-        if record is not None:
+        if record is not None and record.last_version < self.version:
             self._records[entry.client] = record.advanced(entry.seq, self.version, entry.user)
 
     def stage(self, submissions: Sequence[Submission], at_ms: int) -> Staged:
         """Decide a batch without changing anything; each sees the effect of those before it.
 
-        Checked in the order of the wire contract: epoch, seq, base, operation.
+        Checked in the order of the wire contract: epoch, seq, base, operation. Raises
+        IndexError when a base is older than memory: see :meth:`oldest_base`.
         """
         stage = _Stage(self.version, self.length, self.hash)
         outcomes: list[int | StrettoError] = []
@@ -259,6 +261,8 @@ class Authority:
 
     def _check_base(self, submission: Submission, record: ClientRecord) -> None:
         self._check_version(submission.base)
+        if submission.base < self.horizon:
+            raise IndexError(f"version {submission.base} is not in memory")
         if submission.base < record.last_version:
             raise InvalidRequest(
                 details={"base": [f"below version {record.last_version} of this client's own op"]}

@@ -11,10 +11,20 @@ it is connected it sends what :meth:`~Replica.next_request` returns, and hands t
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
+from stretto_core.effects import (
+    Changed,
+    Closed,
+    Confirmed,
+    Effect,
+    Opened,
+    Origin,
+    Request,
+    Returned,
+    RoleChanged,
+)
 from stretto_core.entries import Entry, next_hash
 from stretto_core.errors import Forbidden, NotJoined, StrettoError, VersionGone
 from stretto_core.ot import (
@@ -22,15 +32,28 @@ from stretto_core.ot import (
     Component,
     Operation,
     Rope,
-    compose,
-    invert,
+    input_length,
     map_position,
     normalize,
     transform,
 )
 from stretto_core.protocol import Limits, ServerEvent
-from stretto_core.split import split
 from stretto_core.textdiff import difference
+from stretto_core.unconfirmed import InFlight, Unconfirmed
+
+__all__ = [
+    "Changed",
+    "Closed",
+    "Confirmed",
+    "Effect",
+    "InFlight",
+    "Opened",
+    "Origin",
+    "Replica",
+    "Request",
+    "Returned",
+    "RoleChanged",
+]
 
 HELD_FRAMES: Final = 64
 """Frames kept over a gap; what exceeds them is fetched."""
@@ -46,89 +69,6 @@ REPLACED: Final = frozenset({"epoch_changed", "version_gone", "version_ahead", "
 
 PASSING: Final = frozenset({"internal_error", "token_expired", "not_joined"})
 """Not retryable by code, and yet worth opening again."""
-
-
-class Origin(StrEnum):
-    """Why the text shown changed."""
-
-    LOCAL = "local"
-    REMOTE = "remote"
-    REFUSED = "refused"
-    REPLACED = "replaced"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to send next; an answer that comes for an older connection is ignored."""
-
-    event: str
-    payload: dict[str, Any]
-    connection: int
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """The text shown changed by ``op``. ``entry`` and ``version`` say whose it was, if remote."""
-
-    op: Operation
-    origin: Origin
-    entry: Entry | None = None
-    version: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """The entry of the replica's own operation came back: it is in the history at ``version``."""
-
-    entry: Entry
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The document is open on this connection; ``answer`` is the server's."""
-
-    answer: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Returned:
-    """Text of the user's that the application must not lose, and why it is given back.
-
-    After ``refused`` it is what the operation inserted, which is no longer in the document.
-    After ``replaced`` it is the whole text as it was shown before another history took over.
-    """
-
-    text: str
-    origin: Origin
-    error: StrettoError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RoleChanged:
-    """The right on the document is another one now."""
-
-    role: str
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """The document cannot be used any more; ``text`` is what was shown, if part was unsent."""
-
-    error: StrettoError
-    text: str
-
-
-Effect = Changed | Confirmed | Opened | Returned | RoleChanged | Closed
-
-
-@dataclass(frozen=True, slots=True)
-class InFlight:
-    """The operation that was sent, rewritten for the replica's version; ``edits`` as counted."""
-
-    seq: int
-    op: Operation
-    edits: int
 
 
 class _Link(StrEnum):
@@ -153,24 +93,20 @@ class Replica:
         self.member_id = ""
         self.limits = limits or Limits()
         self.closed: StrettoError | None = None
-        self.in_flight: InFlight | None = None
-        self.buffer: Operation = ()
-        self.made = 0
-        """How many edits were made."""
-        self.settled = 0
-        """How many of them are settled: in the journal, or given back."""
         self._fresh_client = fresh_client
-        self._seq = 0
+        self._unconfirmed = Unconfirmed()
         self._confirmed = Rope("")
         self._shown = Rope("")
         self._head = 0
         self._held: list[tuple[int, tuple[Entry, ...], str]] = []
         self._recent: deque[Entry] = deque(maxlen=HELD_ENTRIES)
         self._fence: str | None = None
+        self._refusal: StrettoError | None = None
         self._connection = 0
         self._link = _Link.CLOSED
         self._fetching = False
-        self._submitted = False
+        self._submitted: Request | None = None
+        self._token_expired = False
 
     @property
     def text(self) -> str:
@@ -200,12 +136,37 @@ class Replica:
     @property
     def is_saved(self) -> bool:
         """Whether everything that the user did is in the journal."""
-        return self.in_flight is None and not self.buffer and self._fence is None
+        return not self._unconfirmed and self._fence is None
 
     @property
     def is_current(self) -> bool:
         """Whether nothing is known to be missing."""
-        return self.version >= self._head and not self._held
+        return not self._fetching and self.version >= self._head and not self._held
+
+    @property
+    def in_flight(self) -> InFlight | None:
+        """The operation that was sent and did not come back yet."""
+        return self._unconfirmed.in_flight
+
+    @property
+    def buffer(self) -> Operation:
+        """What was done since, as one operation."""
+        return self._unconfirmed.buffer
+
+    @property
+    def pending(self) -> tuple[Operation, ...]:
+        """The unconfirmed operations, in order."""
+        return self._unconfirmed.ops
+
+    @property
+    def made(self) -> int:
+        """How many edits were made."""
+        return self._unconfirmed.made
+
+    @property
+    def settled(self) -> int:
+        """How many of them are settled: in the journal, or given back."""
+        return self._unconfirmed.settled
 
     def edit(self, op: Sequence[Component]) -> list[Effect]:
         """Apply the user's ``op`` to the text shown.
@@ -223,9 +184,7 @@ class Replica:
         if not canonical:
             return []
         effects = self._show(canonical, Origin.LOCAL)
-        self.buffer = compose(self.buffer, canonical)
-        self.made += 1
-        self._settle(0)
+        self._unconfirmed.add(canonical)
         return effects
 
     def carried(self, op: Sequence[Component], version: int | None) -> Operation:
@@ -260,11 +219,6 @@ class Replica:
         clamped = [min(point, self.length) for point in points]
         return list(zip(clamped[::2], clamped[1::2], strict=True))
 
-    @property
-    def pending(self) -> tuple[Operation, ...]:
-        """The unconfirmed operations, in order."""
-        return (self.buffer,) if self.in_flight is None else (self.in_flight.op, self.buffer)
-
     def next_request(self) -> Request | None:
         """Return what to send now; None while there is nothing, or an answer is awaited."""
         if self.closed is not None or self._link is _Link.OPENING:
@@ -274,11 +228,8 @@ class Replica:
         if self._fetching:
             return None
         if not self.is_current:
-            self._fetching = True
-            return self._request(
-                "fetch", {"doc": self.doc, "epoch": self.epoch, "from": self.version + 1}
-            )
-        return None if self._submitted else self._submit()
+            return self._fetch()
+        return self._submit() if self._submitted is None else None
 
     def answered(self, request: Request, answer: Mapping[str, Any]) -> list[Effect]:
         """Take the answer to a request."""
@@ -297,19 +248,20 @@ class Replica:
         if request.event == "submit":
             return self._submit_failed(error)
         if request.event == "open":
-            self._link = _Link.CLOSED
+            self._reopen()
             if error.retryable or error.code in PASSING:
                 return []
             return self.close(error)
-        self._reopen()  # whatever is wrong with the log, opening with `since` finds out
-        return []
+        return self._fetch_failed(error)
 
     def received(self, event: str, payload: Mapping[str, Any]) -> list[Effect]:
         """Take an event of this document; unknown ones are ignored."""
         if self.closed is not None:
             return []
+        if event in (ServerEvent.OPS, ServerEvent.BEHIND) and self._link is not _Link.OPEN:
+            return []  # the answer to `open` is yet to come, and has what this would tell
         if event == ServerEvent.OPS:
-            return self._framed(payload) if self._link is _Link.OPEN else []
+            return self._framed(payload)
         if event == ServerEvent.BEHIND:
             self._behind(payload["version"])
         elif event == ServerEvent.RESET:
@@ -324,8 +276,10 @@ class Replica:
         self._reopen()
 
     def resend(self) -> None:
-        """Let the operation in flight be sent once more under its seq, as after a new token."""
-        self._submitted = False
+        """Let what was refused because the token had expired be sent again: it is renewed."""
+        if self._token_expired:
+            self._token_expired = False
+            self._submitted = None
 
     def close(self, error: StrettoError) -> list[Effect]:
         """Give the document up; what was unsent is given back."""
@@ -343,7 +297,7 @@ class Replica:
         return {
             "doc": self.doc,
             "client": self.client,
-            "seq": self._seq,
+            "seq": self._unconfirmed.seq,
             "fence": self._fence,
             "epoch": self.epoch,
             "version": self.version,
@@ -367,7 +321,6 @@ class Replica:
         """Return the replica that :meth:`state` described. No other may go on from it."""
         replica = cls(state["doc"], fresh_client, limits=limits)
         replica.client = state["client"]
-        replica._seq = state["seq"]
         replica._fence = state["fence"]
         replica.epoch, replica.version = state["epoch"], state["version"]
         replica.hash, replica.role = state["hash"], state["role"]
@@ -375,12 +328,11 @@ class Replica:
         replica._confirmed = Rope(state["content"])
         replica._shown = Rope(state["content"])
         flying = state["in_flight"]
-        replica.buffer = normalize(state["buffer"])
-        if flying is not None:
-            replica.in_flight = InFlight(flying["seq"], normalize(flying["op"]), 1)
+        in_flight = (flying["seq"], normalize(flying["op"])) if flying is not None else None
+        replica._unconfirmed.restore(in_flight, normalize(state["buffer"]))
+        replica._unconfirmed.seq = state["seq"]
         for pending in replica.pending:
             replica._shown.apply(pending)
-        replica.made = len([pending for pending in replica.pending if pending])
         return replica
 
     # Requests.
@@ -394,46 +346,49 @@ class Replica:
             payload["since"] = {"epoch": self.epoch, "version": self.version, "hash": self.hash}
         return self._request("open", payload)
 
-    def _submit(self) -> Request | None:
-        if self.in_flight is None:
-            self._take_off()
-        if self.in_flight is None:
-            return None
-        self._submitted = True
+    def _fetch(self) -> Request:
+        self._fetching = True
+        self._head = self.version  # the answer tells it anew
         return self._request(
-            "submit",
-            {
-                "doc": self.doc,
-                "epoch": self.epoch,
-                "client": self.client,
-                "seq": self.in_flight.seq,
-                "base": self.version,
-                "op": list(self.in_flight.op),
-            },
+            "fetch", {"doc": self.doc, "epoch": self.epoch, "from": self.version + 1}
         )
 
-    def _take_off(self) -> None:
-        """Move as much of the buffer as one operation may hold into flight, under a new seq."""
-        if not self.buffer:
-            return
-        first, self.buffer = split(self.buffer, self.limits)
-        self._seq += 1
-        edits = self.settled if self.buffer else self.made
-        self.in_flight = InFlight(self._seq, first, edits)
+    def _submit(self) -> Request | None:
+        self._unconfirmed.take_off(self.limits)
+        own = self.in_flight
+        if own is None:
+            return None
+        if self._unconfirmed.is_outgrown(self.limits):
+            self._raise_fence()  # under a new client it may be split
+            return self._open()
+        payload = {
+            "doc": self.doc,
+            "epoch": self.epoch,
+            "client": self.client,
+            "seq": own.seq,
+            "base": self.version,
+            "op": list(own.op),
+        }
+        self._submitted = self._request("submit", payload)
+        return self._submitted
 
     def _request(self, event: str, payload: dict[str, Any]) -> Request:
         return Request(event, payload, self._connection)
 
     def _is_stale(self, request: Request) -> bool:
-        return self.closed is not None or request.connection != self._connection
+        if self.closed is not None or request.connection != self._connection:
+            return True
+        return request.event == "submit" and request is not self._submitted
 
     def _reopen(self) -> None:
         """Open again, with `since` or behind a fence."""
         self._connection += 1
         self._link = _Link.CLOSED
         self._fetching = False
-        self._submitted = False
+        self._submitted = None
+        self._token_expired = False
         self._held = []
+        self._unconfirmed.doubt()
 
     # Answers.
 
@@ -444,7 +399,9 @@ class Replica:
         if "content" not in answer:
             self._head = answer["version"]
             entries = [Entry.from_payload(payload) for payload in answer["ops"]]
-            return [Opened(answer), *self._take(self.version + 1, entries, None)]
+            whole = self.version + len(entries) == self._head
+            reached = answer["hash"] if whole else None
+            return [Opened(answer), *self._take(self.version + 1, entries, reached)]
         if self._fence is not None:
             return [*self._refounded(answer), Opened(answer)]
         if self.is_saved:
@@ -455,36 +412,34 @@ class Replica:
 
     def _founded(self, answer: Mapping[str, Any]) -> list[Effect]:
         """Start from the authority's text: at first, or when nothing was pending."""
-        replaced = self.known and self.epoch != answer["epoch"]
-        before = self.text
-        self._seq = answer["last_seq"]
-        effects = self._adopt(answer, answer["content"])
+        before, replaced = self.text, self.known and self._is_replaced_by(answer)
+        self._unconfirmed.seq = answer["last_seq"]
+        effects = self._adopt(answer)
         return [*effects, Returned(before, Origin.REPLACED)] if replaced else effects
 
     def _refounded(self, answer: Mapping[str, Any]) -> list[Effect]:
         """Carry what is unsent over to a history that replaced the one we knew."""
-        committed = answer["fenced"]["last_seq"] if "fenced" in answer else 0
-        before, replaced = self.text, self.epoch != answer["epoch"]
-        basis, unsent = self._confirmed, self.buffer
-        if self.in_flight is not None:
-            if self.in_flight.seq <= committed:  # it is in the content
-                basis.apply(self.in_flight.op)
-            else:
-                unsent = compose(self.in_flight.op, self.buffer)
-        since = difference(str(basis), answer["content"])
-        self.in_flight = None
-        self.buffer = transform(unsent, since, "left")
-        self._fence = None
-        self._seq = 0
-        shown = Rope(answer["content"])
-        shown.apply(self.buffer)
-        effects = self._adopt(answer, str(shown))
-        self._settle(0)
+        last_seq = answer["fenced"]["last_seq"] if "fenced" in answer else 0
+        effects: list[Effect] = []
+        own, refusal = self.in_flight, self._refusal
+        if own is not None and own.seq > last_seq and refusal is not None:
+            effects = self._take_back(refusal)
+        self._fence = self._refusal = None
+        before, replaced = self.text, self._is_replaced_by(answer)
+        self._unconfirmed.carry_over(self.confirmed, answer["content"], last_seq)
+        effects += self._adopt(answer)
         return [*effects, Returned(before, Origin.REPLACED)] if replaced else effects
 
-    def _adopt(self, answer: Mapping[str, Any], shown: str) -> list[Effect]:
-        """Take over a new history, with the text to be shown."""
-        op = difference(self.text, shown)
+    def _is_replaced_by(self, answer: Mapping[str, Any]) -> bool:
+        """Whether what we took for confirmed is not all in the history answered."""
+        return bool(self.epoch != answer["epoch"] or self.version > answer["version"])
+
+    def _adopt(self, answer: Mapping[str, Any]) -> list[Effect]:
+        """Take over the text of another history, with what is unsent on top."""
+        shown = Rope(answer["content"])
+        for pending in self.pending:
+            shown.apply(pending)
+        op = difference(self.text, str(shown))
         self.epoch, self.version, self.hash = answer["epoch"], answer["version"], answer["hash"]
         self._head = self.version
         self._confirmed = Rope(answer["content"])
@@ -495,43 +450,53 @@ class Replica:
         self._fetching = False
         self._behind(answer["version"])
         entries = [Entry.from_payload(payload) for payload in answer["ops"]]
+        if not entries and not self.is_current:
+            self._reopen()  # frames told of entries that the log does not have
+            return []
         return [*self._take(answer["from"], entries, answer["hash"]), *self._release()]
+
+    def _fetch_failed(self, error: StrettoError) -> list[Effect]:
+        if error.retryable:
+            self._fetching = False
+            self._behind(self.version + 1)
+        else:
+            self._reopen()  # whatever is wrong with the log, opening with `since` finds out
+        return []
 
     def _submit_failed(self, error: StrettoError) -> list[Effect]:
         if error.code == "token_expired":
-            return []  # sent again after the refresh
-        if error.code == "rate_limited":
-            self._submitted = False  # it was not even looked at
-            return []
-        if error.code in REFUSED:
-            return self._take_back(error)
-        if error.code in REPLACED:
+            self._token_expired = True  # sent again after the refresh
+        elif error.code == "rate_limited":
+            self._submitted = None  # it was not even looked at
+        elif error.code in REFUSED:
+            return self._refused(error)
+        elif error.code in REPLACED:
             self._raise_fence()
         else:
             self._reopen()
         return []
 
-    def _take_back(self, error: StrettoError) -> list[Effect]:
-        """Undo the operation in flight, which the authority refused, under what came after it."""
-        if self.in_flight is None:
+    def _refused(self, error: StrettoError) -> list[Effect]:
+        if self.in_flight is not None and self.in_flight.unsure:
+            # An earlier sending may commit yet, and this seq must not mean two things.
+            self._refusal = error
+            self._raise_fence()
             return []
+        return self._take_back(error)
+
+    def _take_back(self, error: StrettoError) -> list[Effect]:
+        """Undo the operation in flight and give its text back."""
         refused = self.in_flight
-        undo = invert(refused.op, self.confirmed)
-        shown_undo = transform(undo, self.buffer, "right")
-        self.buffer = transform(self.buffer, undo, "left")
-        self._seq -= 1
-        self.in_flight = None
-        self._submitted = False
-        self._settle(refused.edits)
+        if refused is None:
+            return []
+        undo = self._unconfirmed.take_back(self.confirmed)
+        self._submitted = None
         text = "".join(part for part in refused.op if isinstance(part, str))
-        return [
-            *self._show(shown_undo, Origin.REFUSED),
-            Returned(text, Origin.REFUSED, error),
-        ]
+        return [*self._show(undo, Origin.REFUSED), Returned(text, Origin.REFUSED, error)]
 
     def _raise_fence(self) -> None:
-        # A fence that was not answered yet stands for the client that may be in flight; the
-        # clients after it never sent anything.
+        # A fence that was not answered yet stands for the client whose operation is in flight;
+        # the clients after it never sent anything.
         if self._fence is None:
             self._fence = self.client
         self.client = self._fresh_client()
@@ -568,14 +533,9 @@ class Replica:
         for version, entry in enumerate(entries, first):
             if version != self.version + 1:
                 continue
-            try:
-                self._confirmed.apply(entry.op)
-            except StrettoError:
+            if input_length(entry.op) > len(self._confirmed):
                 return [*effects, *self._astray()]
-            self.version = version
-            self.hash = next_hash(self.hash, entry)
-            self._recent.append(entry)
-            effects += self._pass_below(entry)
+            effects += self._advance(entry)
             if self._link is not _Link.OPEN:
                 return effects
         self._behind(self.version)
@@ -584,34 +544,39 @@ class Replica:
             effects += self._astray()
         return effects
 
-    def _pass_below(self, entry: Entry) -> list[Effect]:
-        """Let an entry, which the confirmed text has already, pass below what is pending."""
+    def _advance(self, entry: Entry) -> list[Effect]:
+        """Take the next entry into the confirmed text, below what is pending."""
         own = self.in_flight
-        if own is not None and (entry.client, entry.seq) == (self.client, own.seq):
-            self.in_flight = None
-            self._submitted = False
-            self._settle(own.edits)
-            confirmed: list[Effect] = [Confirmed(entry, self.version)]
-            return confirmed if own.op == entry.op else [*confirmed, *self._astray()]
-        op = entry.op
-        if own is not None:
-            self.in_flight = replace(own, op=transform(own.op, op, "left"))
-            op = transform(op, own.op, "right")
-        buffer = self.buffer
-        self.buffer = transform(buffer, op, "left")
-        self._settle(0)
-        shown = transform(op, buffer, "right")
-        return self._show(shown, Origin.REMOTE, entry)
+        is_own = own is not None and (entry.client, entry.seq) == (self.client, own.seq)
+        if own is not None and is_own and own.op == entry.op:
+            self._append(entry)
+            self._unconfirmed.confirm()
+            self._submitted = None
+            return [Confirmed(entry, self.version)]
+        effects: list[Effect] = []
+        usurped = entry.client == self.client and (is_own or entry.seq > self._unconfirmed.seq)
+        if is_own:  # what we meant by this seq will never commit
+            effects.append(Returned(self.text, Origin.REPLACED))
+            undo = self._unconfirmed.take_back(self.confirmed)
+            effects += self._show(undo, Origin.REPLACED)
+        self._append(entry)
+        shown = self._unconfirmed.pass_below(entry.op)
+        effects += self._show(shown, Origin.REMOTE, entry)
+        if usurped:  # another process goes on from our state: leave the client to it
+            self._raise_fence()
+        return effects
+
+    def _append(self, entry: Entry) -> None:
+        self._confirmed.apply(entry.op)
+        self.version += 1
+        self.hash = next_hash(self.hash, entry)
+        self._recent.append(entry)
 
     def _astray(self) -> list[Effect]:
         """Start over from the authority's content: what we have is not its text."""
         self.hash = "f" * 16  # continues no history
         self._reopen()
         return []
-
-    def _settle(self, edits: int) -> None:
-        """Note that edits up to ``edits`` are settled; all of them when nothing is pending."""
-        self.settled = self.made if self.is_saved else max(self.settled, edits)
 
     def _since(self, version: int) -> list[Entry]:
         missing = self.version - version

@@ -70,9 +70,12 @@ class Roster:
         return self._members[member_id]
 
     def join(self, member: Member) -> None:
-        """Add a member whose id is new."""
+        """Add a member; one of an id that the others still know counts as changed."""
+        known = member.id in self._left or member.id in self._members
         self._members[member.id] = member
-        self._joined[member.id] = None
+        self._left.pop(member.id, None)
+        if member.id not in self._joined:
+            (self._updated if known else self._joined)[member.id] = None
 
     def leave(self, member_id: str) -> None:
         """Take a member away; nobody is told of one who came and went between two diffs."""

@@ -19,28 +19,27 @@ def split(
 
     ``op`` is canonical. ``first`` is the longest leading part within ``op_components``,
     ``op_inserted`` (code points) and ``most_bytes`` of JSON; ``rest`` is ``()`` when all fits.
+    Where limits are too narrow for any change, ``first`` holds one change all the same.
     """
     first: list[Component] = []
     left_components = limits.op_components
     left_chars = limits.op_inserted
     left_bytes = most_bytes - 2 * _NUMBER_BYTES
-    reach = 0
+    reach, changes = 0, False
     for index, part in enumerate(op):
-        if (
-            left_components <= 0
-            or left_bytes <= _NUMBER_BYTES
-            or (isinstance(part, str) and left_chars <= 0)
-        ):
+        is_full = left_components <= 0 or left_bytes <= _NUMBER_BYTES
+        if changes and (is_full or (isinstance(part, str) and left_chars <= 0)):
             return _cut(first, reach, op[index:])
         left_components -= 1
         if not isinstance(part, str):
             first.append(part)
             reach += max(part, 0)
             left_bytes -= _NUMBER_BYTES
+            changes = changes or part < 0
             continue
-        taken = _fitting(part, left_chars, left_bytes)
-        if taken:
-            first.append(part[:taken])
+        taken = max(_fitting(part, left_chars, left_bytes), 0 if changes else 1)
+        changes = True
+        first.append(part[:taken])
         reach += taken
         left_chars -= taken
         left_bytes -= _encoded(part[:taken])
