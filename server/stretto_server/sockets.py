@@ -7,6 +7,7 @@ browser. Here each client event goes to one :class:`Receiver` and nowhere else.
 """
 
 import asyncio
+import base64
 import contextlib
 import logging
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import Any, Final, Protocol
 import socketio
 from aiohttp import web
 from engineio import exceptions as engineio_exceptions
+from engineio import payload
 from engineio.async_drivers import aiohttp as aiohttp_driver
 from socketio import packet
 
@@ -22,9 +24,13 @@ from stretto_server import wire_json
 from stretto_server.bus.local import LocalBus
 from stretto_server.settings import Settings
 
-
 CLOSE_S: Final = 1.0
 """How long a transport may take to send what is left before it is closed."""
+MAX_ATTACHMENTS: Final = 10
+MAX_PACKETS: Final = 10_000
+"""In one polled body. Engine.IO takes 16, and drops a body with more after saying "ok" to it."""
+CLIENT_PACKETS: Final = frozenset("12345")
+"""What the text of a client's Engine.IO packet begins with: close, ping, pong, message, upgrade."""
 
 
 class Receiver(Protocol):
@@ -78,12 +84,15 @@ class Sockets(socketio.AsyncServer):  # type: ignore[misc]
             ping_timeout=settings.ping_timeout,
             max_http_buffer_size=settings.limits.message_bytes,
         )
+        payload.Payload.max_decode_packets = MAX_PACKETS
         self.receivers: Mapping[str, Receiver] = {}
+        self._message_bytes = settings.limits.message_bytes
         self._transports = transports
         self._running: set[asyncio.Task[None]] = set()
         self.eio._async = {
             **self.eio._async,
             "websocket": _websocket_driver(compress=settings.compression),
+            "translate_request": self._translate_request,
         }
 
     async def close_transport(self, engine_sid: str) -> None:
@@ -112,16 +121,44 @@ class Sockets(socketio.AsyncServer):  # type: ignore[misc]
         return None
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        await super()._handle_eio_disconnect(eio_sid, reason)
-        self._binary_packet.pop(eio_sid, None)
-        self._transports.depart(eio_sid)
+        try:
+            await super()._handle_eio_disconnect(eio_sid, reason)
+        finally:
+            self._binary_packet.pop(eio_sid, None)
+            self._transports.depart(eio_sid)
+        socket = self.eio.sockets.get(eio_sid)
+        if socket is not None and reason == self.eio.reason.CLIENT_DISCONNECT:
+            socket.queue.put_nowait(None)  # or a poll under way hangs until its timeout
 
     async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
         """Close the transport quietly when a packet is malformed."""
         try:
+            self._check_place(eio_sid, data)
             await super()._handle_eio_message(eio_sid, data)
+            self._check_announced(eio_sid)
         except (ValueError, TypeError, LookupError, RecursionError):
+            self._binary_packet.pop(eio_sid, None)
             await self.close_transport(eio_sid)
+
+    def _check_place(self, eio_sid: str, data: str | bytes) -> None:
+        """Raise ValueError for a text where an attachment belongs, and the other way round."""
+        waiting = self._binary_packet.get(eio_sid)
+        if (waiting is None) is not isinstance(data, str) or data == "":
+            raise ValueError("out of place")
+        if waiting is not None:
+            size = len(data) + sum(map(len, waiting.attachments))
+            if size > self._message_bytes:
+                raise ValueError("the attachments are too large together")
+
+    def _check_announced(self, eio_sid: str) -> None:
+        waiting = self._binary_packet.get(eio_sid)
+        if waiting is not None and not 0 < waiting.attachment_count <= MAX_ATTACHMENTS:
+            raise ValueError("so many attachments are not taken")
+
+    def _translate_request(self, request: web.Request) -> dict[str, Any]:
+        environ: dict[str, Any] = aiohttp_driver.translate_request(request)
+        environ["wsgi.input"] = _Body(self, request)
+        return environ
 
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
         namespace = namespace or "/"
@@ -202,11 +239,51 @@ def _origins(allowed: tuple[str, ...]) -> list[str] | str | None:
     return list(allowed) or None
 
 
-def _websocket_driver(*, compress: bool) -> type[aiohttp_driver.WebSocket]:
-    """Return Engine.IO's aiohttp driver with permessage-deflate only where asked for.
+class _Body:
+    """The body of a polled request, read as a whole.
 
-    aiohttp accepts it from every browser unless told otherwise, at 90 kB per connection,
-    and Engine.IO has no option to tell it.
+    Engine.IO reads what has arrived of it and takes that for all; and it answers a body
+    that it cannot decode with "ok".
+    """
+
+    def __init__(self, sockets: Sockets, request: web.Request) -> None:
+        self._sockets = sockets
+        self._request = request
+
+    async def read(self, length: int) -> bytes:
+        """Return the body; a malformed one closes its transport and reads as empty."""
+        try:
+            body = await self._request.content.readexactly(length)
+            if _is_well_formed(body):
+                return body
+        except asyncio.IncompleteReadError:
+            pass
+        await self._sockets.close_transport(self._request.query.get("sid", ""))
+        return b""
+
+
+def _is_well_formed(body: bytes) -> bool:
+    try:
+        packets = body.decode().split("\x1e")
+        if len(packets) > MAX_PACKETS:
+            return False
+        for one in packets:
+            if one.startswith("b"):
+                base64.b64decode(one[1:], validate=True)
+            elif one[:1] not in CLIENT_PACKETS:
+                return False
+    except ValueError:
+        return False
+    return True
+
+
+def _websocket_driver(*, compress: bool) -> type[aiohttp_driver.WebSocket]:
+    """Return Engine.IO's aiohttp driver with what it lacks.
+
+    aiohttp accepts permessage-deflate from every browser unless told otherwise, at 90 kB
+    per connection, and Engine.IO has no option to tell it. A packet that Engine.IO cannot
+    decode would leave the session behind, and an upgrade that fails would leave the
+    session unable to poll.
     """
 
     class Driver(aiohttp_driver.WebSocket):  # type: ignore[misc]
@@ -216,7 +293,16 @@ def _websocket_driver(*, compress: bool) -> type[aiohttp_driver.WebSocket]:
             )
             await self._sock.prepare(environ["aiohttp.request"])
             self.environ = environ
-            await self.handler(self)
+            try:
+                await self.handler(self)
+            finally:
+                self.handler.__self__.upgrading = False
             return self._sock
+
+        async def wait(self) -> str | bytes:
+            data: str | bytes = await super().wait()
+            if isinstance(data, str) and data[:1] not in CLIENT_PACKETS:
+                raise OSError("malformed")  # as if the connection was lost
+            return data
 
     return Driver
