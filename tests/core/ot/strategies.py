@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from stretto_core.ot import Component, Operation, apply, input_length, normalize
+from stretto_core.ot import Component, Operation, apply, normalize
 
 ALPHABET = "ab \n\0éß漢\u0301\u200d\ufe0f😀👩🏽𝒳\U0010ffff"
 
@@ -90,8 +90,3 @@ def sequences(draw: st.DrawFn, text: str, min_size: int = 0, max_size: int = 20)
         ops.append(draw(operations(len(text))))
         text = apply(text, ops[-1])
     return ops
-
-
-def fits(op: Operation, text: str) -> bool:
-    """Return whether ``text`` is long enough for ``op``."""
-    return input_length(op) <= len(text)
