@@ -106,7 +106,9 @@ class Node:
             self.journal.write_owner(url)
 
     async def drain(self) -> None:
-        """Tell every client to go elsewhere, flush, and close those who stayed."""
+        """Tell every client to go elsewhere, flush, and close those who stayed; once."""
+        if self.context.draining:
+            return
         self.health.state = NodeState.DRAINING
         self.context.draining = True
         self.rooms.drain()

@@ -2,7 +2,7 @@
 
 import os
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
 
@@ -11,6 +11,10 @@ from stretto_server.app import NODE, create_app
 from stretto_server.documents import Documents
 from stretto_server.rooms import Rooms
 from stretto_server.settings import Settings
+
+
+_REACHED_AT: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
+"""Where to connect to a server that listens on every address."""
 
 
 class RealtimeServer:
@@ -53,6 +57,7 @@ class RealtimeServer:
             **settings,
         )
         self._runner: web.AppRunner | None = None
+        self._begun = False
         self._app = create_app(self.settings)
         self._port = self.settings.port
 
@@ -69,11 +74,17 @@ class RealtimeServer:
     @property
     def url(self) -> str:
         """Where the server listens; the port is known once it has started."""
-        host = "127.0.0.1" if self.settings.host in ("0.0.0.0", "::") else self.settings.host
+        host = _REACHED_AT.get(self.settings.host, self.settings.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
 
     async def start(self) -> None:
-        """Open the journal and listen. Raises Unavailable with what to do."""
+        """Open the journal and listen; a server starts once.
+
+        Raises Unavailable with what to do.
+        """
+        if self._begun:
+            raise RuntimeError("this server was started already: make another one")
+        self._begun = True
         runner = web.AppRunner(
             self._app, access_log=None, handle_signals=False, shutdown_timeout=1.0
         )
@@ -83,7 +94,7 @@ class RealtimeServer:
             await site.start()
         except OSError as error:
             await runner.cleanup()
-            raise Unavailable(f"cannot listen: {error.strerror or error}") from error
+            raise Unavailable(f"cannot listen at {self.url}: {error.strerror or error}") from error
         except BaseException:
             await runner.cleanup()
             raise
@@ -92,9 +103,12 @@ class RealtimeServer:
         self._app[NODE].announce(self.url)
 
     async def stop(self) -> None:
-        """Drain and close everything; returns within the drain time."""
+        """Drain and close everything; twice is fine. Cancelled, it leaves the rest undone."""
         runner, self._runner = self._runner, None
         if runner is not None:
+            # Before the runner stops listening: polling clients still ask for their
+            # answers, and probes hear that the node is draining.
+            await self._app[NODE].drain()
             await runner.cleanup()
 
     async def __aenter__(self) -> Self:

@@ -372,24 +372,3 @@ async def test_an_upgrade_that_fails_leaves_polling_as_it_was(
         await socket.close()
         await poller.post(event(1))
         assert (await poller.next()).startswith("43/docs,1")
-
-
-async def test_two_submits_in_one_body_keep_their_order(
-    server: RealtimeServer, session: ClientSession
-) -> None:
-    poller = await Poller(session, server).start()
-    client = client_id()
-    await poller.post(event(1, "open", json.dumps({"doc": "notes", "client": client})))
-    epoch = json.loads((await poller.next())[9:])[0]["epoch"]
-    submits = [
-        {"doc": "notes", "epoch": epoch, "client": client, "seq": seq, "base": 0, "op": [str(seq)]}
-        for seq in (1, 2)
-    ]
-    submits[1]["base"] = 1
-    await poller.post(
-        "\x1e".join(event(seq, "submit", json.dumps(submits[seq - 1])) for seq in (1, 2))
-    )
-    acks = {f'43/docs,{number}[{{"ok":true,"version":{number}}}]' for number in (1, 2)}
-    while acks:
-        acks.discard(await poller.next())
-    assert await server.documents.read("notes") == "21"
