@@ -12,7 +12,6 @@ from stretto_server.documents import Documents
 from stretto_server.rooms import Rooms
 from stretto_server.settings import Settings
 
-
 _REACHED_AT: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 """Where to connect to a server that listens on every address."""
 

@@ -155,9 +155,11 @@ async def test_a_server_on_every_address_answers_at_its_url(tmp_path: Path) -> N
 
 async def test_dev_needs_no_key_and_lets_guests_edit(tmp_path: Path) -> None:
     async with make(tmp_path, secret=None, dev=True) as server:
-        async with ClientSession() as session:
-            async with session.post(server.url + "/dev/token", json={"name": "Ann"}) as answer:
-                guest = (await answer.json())["token"]
+        async with (
+            ClientSession() as session,
+            session.post(server.url + "/dev/token", json={"name": "Ann"}) as answer,
+        ):
+            guest = (await answer.json())["token"]
         wire = await Wire.connect(server, auth={"token": guest})
         paper = await wire.open()
         assert paper.answer["role"] == "editor"
