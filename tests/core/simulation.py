@@ -85,6 +85,7 @@ class Simulation:
         self.given_back: set[str] = set()
         self.excused: set[str] = set()
         """Markers that need not arrive: deleted before they were sent, or lost in a crash."""
+        self._frozen: Node | None = None
         self._judged = 0
         self._clients = 0
         self._markers = FIRST_MARKER
@@ -127,6 +128,8 @@ class Simulation:
             (self._break_off, 0.6),
             (self._crash, 0.3),
             (self._kill, 0.25),
+            (self._freeze, 0.8),
+            (self._flee, 2.0),
             (self._fail, 0.5),
             (self._refuse, 0.6),
             (self._demote, 0.08),
@@ -196,7 +199,8 @@ class Simulation:
 
     def _send(self, peer: Peer) -> None:
         if peer.wire is None:
-            peer.node = self.random.choice(self.nodes)
+            awake = [node for node in self.nodes if node is not self._frozen]
+            peer.node = self.random.choice(self.nodes if self.random.random() < 0.1 else awake)
             peer.wire = Wire("user-" + peer.name)
         request = peer.replica.next_request()
         if request is None:
@@ -275,7 +279,9 @@ class Simulation:
             peer.node.receive(peer.wire)
 
     def _work(self) -> None:
-        self.random.choice(self.nodes).work(self.random.choice([1, 2, 64]))
+        node = self.random.choice(self.nodes)
+        if node is not self._frozen:
+            node.work(self.random.choice([1, 2, 64]))
 
     def _hear(self) -> None:
         self._tell(self.random.choice(self.nodes))
@@ -290,12 +296,41 @@ class Simulation:
 
     def _break_off(self) -> None:
         peer = self._wired()
-        if peer is None or peer.wire is None:
+        if peer is not None:
+            self._cut(peer)
+
+    def _cut(self, peer: Peer) -> None:
+        wire = peer.wire
+        if wire is None:
             return
-        while peer.wire.up and self.random.random() < 0.5:  # read before the server notices
-            peer.node.receive(peer.wire)
-        peer.wire.cut()
-        peer.node.seats.pop(peer.wire, None)
+        while wire.up and self.random.random() < 0.7:  # read before the server notices
+            peer.node.receive(wire)
+        wire.cut()
+        peer.node.seats.pop(wire, None)
+
+    def _freeze(self) -> None:
+        """Let a node sleep, or wake; what it read stays queued."""
+        if self._frozen is None:
+            busy = [node for node in self.nodes if node.queue]
+            self._frozen = self.random.choice(busy or [None])
+        elif self.random.random() < 0.15:
+            self._frozen = None
+
+    def _flee(self) -> None:
+        """Let somebody who waits for a sleeping node go to the other one."""
+        waiting = [] if self._frozen is None else [one.wire for one in self._frozen.queue]
+        for peer in self.peers:
+            if peer.wire in waiting:
+                self._cut(peer)
+                self._take(peer)
+                peer.node = self._other(peer.node)
+                peer.wire = Wire("user-" + peer.name, may_edit=self.random.random() < 0.8)
+                if self.random.random() < 0.5:
+                    self.journal.compact(self.journal.version)
+                return
+
+    def _other(self, node: Node) -> Node:
+        return self.nodes[1 - self.nodes.index(node)]
 
     def _crash(self) -> None:
         """Let a replica die and come back as it was stored."""
@@ -317,7 +352,9 @@ class Simulation:
 
     def _fail(self) -> None:
         fault = self.random.choice(["unwritten", "untold", "unknown"])
-        self.random.choice(self.nodes).work(64, fault)
+        node = self.random.choice(self.nodes)
+        if node is not self._frozen:
+            node.work(64, fault)
 
     def _refuse(self) -> None:
         """Answer an operation with an error; it may commit where the error leaves that open."""
@@ -384,20 +421,29 @@ class Simulation:
     # The end.
 
     def _quiesce(self) -> None:
-        """Repair everything and let all messages arrive."""
+        """Repair everything and let all messages arrive; who sleeps wakes last."""
         for peer in self.peers:
+            if self._frozen is not None and peer.node is self._frozen:
+                self._cut(peer)
+                self._take(peer)
             if peer.wire is not None:
                 self._set_right(peer.wire, True)
-        for _ in range(600):
+        self._round(count=20)
+        self._frozen = None
+        self._round(count=600)
+        self._demand(self._is_quiet(), "this never comes to rest")
+
+    def _round(self, count: int) -> None:
+        for _ in range(count):
             for peer in self.peers:
                 self._settle(peer)
             for node in self.nodes:
-                while node.queue:
-                    node.work()
-                self._tell(node)
-            if all(map(self._is_quiet, self.peers)):
+                if node is not self._frozen:
+                    while node.queue:
+                        node.work()
+                    self._tell(node)
+            if self._is_quiet():
                 return
-        self._demand(False, "this never comes to rest")
 
     def _settle(self, peer: Peer) -> None:
         peer.replica.resend()
@@ -408,10 +454,15 @@ class Simulation:
         while peer.wire is not None and peer.wire.down:
             self._take(peer)
 
-    def _is_quiet(self, peer: Peer) -> bool:
-        replica, wire = peer.replica, peer.wire
-        idle = wire is not None and not wire.is_cut and not wire.up and not wire.down
-        return idle and replica.is_open and replica.is_saved and replica.is_current
+    def _is_quiet(self) -> bool:
+        return all(
+            peer.wire is not None
+            and not (peer.wire.is_cut or peer.wire.up or peer.wire.down)
+            and peer.replica.is_open
+            and peer.replica.is_saved
+            and peer.replica.is_current
+            for peer in self.peers
+        )
 
     def _judge(self) -> None:
         journal, text = self.journal, self.journal.text()
