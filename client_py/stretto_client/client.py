@@ -14,10 +14,12 @@ from stretto_client.backoff import Backoff, asked_delay
 from stretto_client.document import LiveDocument
 from stretto_client.edits import build_operation
 from stretto_client.listeners import HandlerT, Listeners
+from stretto_client.room import ClientRooms, LiveRoom
 from stretto_client.transport import SocketTransport, Transport, TransportFactory
 from stretto_core.errors import StrettoError, Unauthenticated, Unavailable
-from stretto_core.protocol import DOCS, SESSION, Limits, ServerEvent
+from stretto_core.protocol import DOCS, ROOMS, SESSION, Limits, ServerEvent
 from stretto_core.replica import Changed, Origin, Replica
+from stretto_core.roster import NO_STATUS
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ class RealtimeClient:
     documents keep working meanwhile.
 
     Events of :meth:`on`: ``sync.update`` ``{doc, version, op, user}`` after each remote
-    change, ``connection.ready`` (the server's ``ready``), ``connection.lost`` (the reason
+    change, ``room.member_joined`` and ``room.member_left`` ``{room, member}``, ``room.message``,
+    ``room.state``, ``room.metadata`` and the like, ``connection.ready`` (the server's ``ready``), ``connection.lost`` (the reason
     or None), ``server.shutdown``, ``failed`` (the error after which the client gave up).
     """
 
@@ -71,6 +74,7 @@ class RealtimeClient:
         self._transport: Transport | None = None
         self._listeners = Listeners()
         self._documents: dict[str, LiveDocument] = {}
+        self._rooms = ClientRooms(self, self._listeners.emit, rand)
         self._runner: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._lost = asyncio.Event()
@@ -111,6 +115,7 @@ class RealtimeClient:
         for document in list(self._documents.values()):
             await document.stop()
         self._documents.clear()
+        self._rooms.stop()
         self._cancel_refresh()
         tasks = [*self._tasks, *([self._runner] if self._runner else [])]
         for task in tasks:
@@ -194,7 +199,30 @@ class RealtimeClient:
         await document.saved()
         return document.version
 
-    # What documents need.
+    async def room(
+        self, room: str, *, status: Any = NO_STATUS, metadata: Mapping[str, Any] | None = None
+    ) -> LiveRoom:
+        """Join a room, or return it if it is joined already.
+
+        ``metadata`` ``{name, max_members, private, tags}`` counts where the room is made.
+        Raises NotFound, RoomFull, TooLarge, InvalidRequest. Waits while there is no
+        connection. A cancelled call leaves the room as it was.
+        """
+        return await self._rooms.join(room, status=status, metadata=metadata)
+
+    async def join_room(self, id: str, *, status: Any = NO_STATUS) -> tuple[LiveRoom, LiveDocument]:
+        """Join room ``id`` and open document ``id``. Raises what both raise."""
+        return await self.room(id, status=status), await self.open(id)
+
+    async def find_rooms(self, **query: Any) -> list[dict[str, Any]]:
+        """Return rooms ``{room, members, metadata}``; ``members`` counts them.
+
+        ``query`` has ``owner``, ``tags`` (all of them), ``min_members``, ``max_members`` and
+        ``limit``. Raises InvalidRequest, and Unavailable without a connection.
+        """
+        return await self._rooms.find(query)
+
+    # What documents and rooms need.
 
     def token_refused(self) -> None:
         """Renew the token now: the server no longer takes the one we have."""
@@ -256,6 +284,7 @@ class RealtimeClient:
         self._listeners.emit("failed", error)
         for document in list(self._documents.values()):
             document.failed(error)
+        self._rooms.failed(error)
 
     async def _connect_once(self) -> None:
         self._lost.clear()
@@ -267,12 +296,14 @@ class RealtimeClient:
         self._ready.set()
         for document in list(self._documents.values()):
             document.connected()
+        self._rooms.connected()
 
     async def _disconnect(self) -> None:
         transport, self._transport = self._transport, None
         self._cancel_refresh()
         for document in list(self._documents.values()):
             document.disconnected()
+        self._rooms.disconnected()
         if transport is not None:
             await transport.close()
 
@@ -281,6 +312,7 @@ class RealtimeClient:
         self._transport, transport = None, self._transport
         for document in list(self._documents.values()):
             document.disconnected()
+        self._rooms.disconnected()
         self._listeners.emit("connection.lost", error)
         if transport is not None:
             self._start(transport.close())
@@ -298,6 +330,8 @@ class RealtimeClient:
             document = self._documents.get(payload.get("doc", ""))
             if document is not None:
                 document.received(event, payload)
+        elif namespace == ROOMS:
+            self._rooms.received(event, payload)
         elif namespace == SESSION:
             self._heard_session(event, payload)
 

@@ -1,14 +1,16 @@
 """The command: set the stage, play, compare everything, report."""
 
 import argparse
+import asyncio
 import json
+import random
 import secrets
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -25,10 +27,11 @@ from stretto_client.replay.player import Author, Measured, MeasuredClient, Stage
 from stretto_client.replay.recorded import edits_of
 from stretto_client.replay.traces import Trace, TraceError, read_trace
 from stretto_core.entries import Entry
-from stretto_core.errors import Unauthenticated
+from stretto_core.errors import StrettoError, Unauthenticated
 from stretto_core.protocol import DOCS
 
 MOST_PATCHES_PER_SUBMIT = 4
+CATCH_UP_S = 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start this server for the replay ('stretto serve --dev' when there is no --url)",
     )
     parser.add_argument("--kill", type=int, default=0, metavar="N", help="SIGKILL it N times")
-    parser.add_argument("--seed", type=int, default=1, help="decides when it is killed (1)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="decides when it is killed and what is sent twice (1)"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="play the first N patches only")
     parser.add_argument("--doc", help="the document's id (a random one)")
 
@@ -61,7 +66,7 @@ async def run(arguments: argparse.Namespace) -> int:
     measured = Measured()
     if arguments.url:
         token = arguments.token or process_environ().get("STRETTO_TOKEN")
-        await _play_and_compare(arguments.url, token, doc, trace, measured, None)
+        await _play_and_compare(arguments.url, token, doc, trace, measured, arguments.seed, None)
     else:
         with tempfile.TemporaryDirectory(prefix="stretto-replay-") as folder:
             await _with_child(arguments, Path(folder), doc, trace, measured)
@@ -79,7 +84,9 @@ async def _with_child(
         killer = None
         if arguments.kill:
             killer = Killer(child, arguments.kill, trace.patch_count, arguments.seed)
-        await _play_and_compare(child.url, arguments.token, doc, trace, measured, killer)
+        await _play_and_compare(
+            child.url, arguments.token, doc, trace, measured, arguments.seed, killer
+        )
         if killer is not None and killer.left:
             measured.problems.append(f"{killer.left} kills found no submit in flight")
         if (code := await child.stop()) != 0:
@@ -115,11 +122,15 @@ async def _play_and_compare(
     doc: str,
     trace: Trace,
     measured: Measured,
+    seed: int,
     killer: Killer | None,
 ) -> None:
     tokens = [token or await guest_token(url, f"Author {n + 1}") for n in range(trace.authors + 1)]
     submitted = killer.submitted if killer is not None else None
-    clients = [MeasuredClient(url, one, measured, submitted) for one in tokens[:-1]]
+    clients = [
+        MeasuredClient(url, one, measured, random.Random(f"{seed} {number}"), submitted)
+        for number, one in enumerate(tokens[:-1])
+    ]
     try:
         for client in clients:
             await client.connect()
@@ -130,7 +141,11 @@ async def _play_and_compare(
         authors = [Author(one, await one.open(doc), measured) for one in clients]
         started = time.perf_counter()
         with _progress(trace.patch_count, killer) as progress:
-            await Stage(authors, progress).play(list(edits_of(trace)))
+            try:
+                await Stage(authors, progress).play(list(edits_of(trace)))
+            except* StrettoError as group:
+                reasons = {str(error) for error in group.exceptions}
+                measured.problems.append(f"playing stopped: {'; '.join(sorted(reasons))}")
         _print_speed(measured, time.perf_counter() - started)
         await _compare(url, tokens[-1], doc, trace, authors, measured)
     finally:
@@ -150,9 +165,11 @@ async def _compare(
     async with RealtimeClient(url, token) as client:
         fresh = await client.open(doc)
         head = fresh.version
-        for author in authors:
-            while author.document.version < head:
-                await author.wait()
+        with suppress(TimeoutError):  # an author that does not come so far differs below
+            async with asyncio.timeout(CATCH_UP_S):
+                for author in authors:
+                    while author.document.version < head:
+                        await author.wait()
         entries = await fetch_log(client, doc, fresh.replica.epoch, head)
     replayed = replay_log(entries)
     texts = {"the log replayed": replayed.text, "the server": fresh.text}
@@ -236,7 +253,8 @@ def _progress(total: int, killer: Killer | None) -> Iterator[Callable[[int], Non
 def _print_speed(measured: Measured, elapsed: float) -> None:
     submits = len(measured.acked)
     print(
-        f"{measured.patches} patches in {submits} submits, {elapsed:.1f} s: "
+        f"{measured.patches} patches in {submits} submits ({measured.sent_twice} of them sent "
+        f"twice), {elapsed:.1f} s: "
         f"{submits / elapsed:.0f} ops/s, {measured.patches / elapsed:.0f} patches/s"
     )
     if len(measured.latencies) > 1:

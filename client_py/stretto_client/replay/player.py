@@ -6,21 +6,27 @@ over the difference of the two texts.
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from stretto_client.client import RealtimeClient
 from stretto_client.document import LiveDocument
 from stretto_client.replay.recorded import Edit, operation_of
+from stretto_core.errors import StrettoError
 from stretto_core.ot import apply, transform
+from stretto_core.protocol import DOCS
 from stretto_core.replica import Confirmed
 from stretto_core.textdiff import difference
 
 MOST_BUFFERED: Final = 2
 """An author pauses while so many patches wait behind the operation in flight, so that the
 trace travels in many operations and not in a few large ones."""
+
+SENT_TWICE: Final = 0.02
 
 Submitted = Callable[["asyncio.Future[dict[str, Any]]"], Awaitable[None]]
 
@@ -34,17 +40,28 @@ class Measured:
     """``(client, seq)`` → the version that the server acknowledged."""
     patches_per_submit: list[int] = field(default_factory=list)
     patches: int = 0
+    sent_twice: int = 0
     problems: list[str] = field(default_factory=list)
 
 
 class MeasuredClient(RealtimeClient):
-    """A client that remembers every acknowledgement."""
+    """A client that remembers every acknowledgement, and sends some operations twice.
+
+    A client that heard nothing may send an operation again; here it does so now and then
+    without waiting, so that the server's answer to a duplicate is part of every replay.
+    """
 
     def __init__(
-        self, url: str, token: str, measured: Measured, submitted: Submitted | None
+        self,
+        url: str,
+        token: str,
+        measured: Measured,
+        chance: random.Random,
+        submitted: Submitted | None,
     ) -> None:
         super().__init__(url, token, backoff_scale=0.1)
         self._measured = measured
+        self._chance = chance
         self._submitted = submitted
 
     async def request(self, namespace: str, event: str, payload: dict[str, Any]) -> dict[str, Any]:
@@ -53,12 +70,20 @@ class MeasuredClient(RealtimeClient):
             return await super().request(namespace, event, payload)
         started = time.perf_counter()
         answering = asyncio.ensure_future(super().request(namespace, event, payload))
+        if self._chance.random() < SENT_TWICE:
+            self._measured.sent_twice += 1
+            self._start(self._again(payload))
         if self._submitted is not None:
             await self._submitted(answering)
         answer = await answering
         self._measured.latencies.append(time.perf_counter() - started)
         self._note((payload["client"], payload["seq"]), answer["version"])
         return answer
+
+    async def _again(self, payload: dict[str, Any]) -> None:
+        with suppress(StrettoError):  # the connection may go meanwhile; nobody waits for this
+            answer = await super().request(DOCS, "submit", payload)
+            self._note((payload["client"], payload["seq"]), answer["version"])
 
     def _note(self, key: tuple[str, int], version: int) -> None:
         known = self._measured.acked.setdefault(key, version)

@@ -4,9 +4,8 @@ A journal reads what it keeps inside its own transaction, asks these functions, 
 writes only when they let it.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-
-import orjson
 
 from stretto_core.entries import ClientRecord, Entry
 from stretto_core.errors import EpochChanged, NotFound, VersionAhead, VersionGone
@@ -59,7 +58,8 @@ def clients_of(entries: Sequence[Entry]) -> dict[str, ClientRecord]:
 
 def encoded_bytes(entry: Entry) -> int:
     """Return the bytes that ``entry`` takes on the wire, as compact UTF-8 JSON."""
-    return len(orjson.dumps(entry.to_payload()))
+    text = json.dumps(entry.to_payload(), ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode())
 
 
 def fill_page(

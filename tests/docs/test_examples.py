@@ -1,0 +1,111 @@
+"""Every example in the prose is run against a real server."""
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stretto_server import RealtimeServer
+from stretto_server.auth import issue_token
+
+ROOT = Path(__file__).parents[2]
+SECRET = "a key of the tests that is long enough for HS256"
+
+
+def block(document: str, mark: str) -> str:
+    """Return the code block that follows ``<!-- mark -->``."""
+    text = (ROOT / document).read_text()
+    found = re.search(rf"<!-- {re.escape(mark)} -->\n```\w+\n(.*?)```", text, re.DOTALL)
+    assert found, f"{document} has no block marked {mark}"
+    return found[1]
+
+
+def token() -> str:
+    return issue_token(SECRET, "ann", name="Ann", grants={"docs/*": "editor", "rooms/*": "editor"})
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[RealtimeServer]:
+    async with RealtimeServer(
+        port=0, host="127.0.0.1", secret=SECRET, journal="memory://", data=tmp_path, drain=1.0
+    ) as server:
+        yield server
+
+
+async def run(*command: str, cwd: Path) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    async with asyncio.timeout(20):
+        output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    return output.decode()
+
+
+async def test_the_client_of_the_readme(
+    server: RealtimeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scope: dict[str, Any] = {}
+    exec(block("README.md", "test: client"), scope)
+    await scope["main"](server.url, token())
+    assert capsys.readouterr().out == "Hello saved\n"
+    assert await server.documents.read("notes") == "Hello"
+
+
+async def test_the_server_of_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = block("README.md", "test: server").replace("port=8080", "port=0, host='127.0.0.1'")
+    scope: dict[str, Any] = {}
+    exec(code, scope)
+    await scope["serve"](SECRET)
+    assert capsys.readouterr().out == "Hello from the server\n"
+    assert (tmp_path / "stretto.db").is_file()
+
+
+async def test_the_raw_python_client(server: RealtimeServer, tmp_path: Path) -> None:
+    await server.documents.edit("notes", ["old 😀"])
+    program = tmp_path / "raw_client.py"
+    program.write_text(block("docs/raw-clients.md", "file: raw_client.py"))
+    command = (sys.executable, str(program), server.url, token(), "notes", "new 🎻")
+    assert await run(*command, cwd=ROOT) == "new 🎻\nold 😀\n"
+    assert await server.documents.read("notes") == "new 🎻\nold 😀"
+
+
+async def test_the_raw_javascript_client(server: RealtimeServer) -> None:
+    await server.documents.edit("notes", ["old 😀"])
+    folder = ROOT / "web_client"  # where socket.io-client is installed
+    program = folder / "node_modules" / ".raw-client.mjs"
+    program.write_text(block("docs/raw-clients.md", "file: raw-client.mjs"))
+    try:
+        command = ("node", str(program), server.url, token(), "notes", "new 🎻")
+        assert await run(*command, cwd=folder) == "new 🎻\nold 😀\n"
+    finally:
+        program.unlink()
+    assert await server.documents.read("notes") == "new 🎻\nold 😀"
+
+
+@pytest.mark.parametrize(
+    ("mark", "most"), [("file: raw-client.mjs", 48), ("file: raw_client.py", 50)]
+)
+def test_raw_clients_stay_short(mark: str, most: int) -> None:
+    assert len(block("docs/raw-clients.md", mark).splitlines()) <= most
+
+
+def test_commands_of_the_readme_exist() -> None:
+    from stretto_server.cli import build_parser
+
+    text = (ROOT / "README.md").read_text()
+    parser = build_parser()
+    for line in re.findall(r"^stretto (.+)$", text, re.MULTILINE):
+        words = [word.strip("'") for word in line.partition("  ")[0].split()]
+        assert parser.parse_args(words)
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`?make (\w+)", text):
+        if target not in ("sure",):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
