@@ -35,6 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         except StrettoError as error:
             print(f"stretto: {error.message}", file=sys.stderr)
             return 1
+        except BrokenPipeError:  # whoever read the output has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except OSError as error:
+            print(f"stretto: {error.filename or ''}: {error.strerror}", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             return 130
     except ModuleNotFoundError as error:
@@ -167,7 +173,7 @@ def _docs(name: str) -> Callable[[argparse.Namespace], int]:
 def _add_replay(commands: Subparsers) -> None:
     replay = commands.add_parser("replay", help="play a recorded editing history through a server")
     try:
-        from stretto_client import replay as player
+        import stretto_client.replay as player
     except ModuleNotFoundError:  # without the libraries main() says what to install
         replay.set_defaults(run=_missing)
         return
