@@ -16,7 +16,7 @@ IMPURE = {
     *("pathlib", "subprocess", "sqlite3", "ssl", "select", "selectors", "signal", "datetime"),
 }
 CORE_MAY_IMPORT = {
-    *("base64", "bisect", "collections", "dataclasses", "difflib", "enum", "functools"),
+    *("array", "base64", "bisect", "collections", "dataclasses", "difflib", "enum", "functools"),
     *("hashlib", "itertools", "json", "math", "operator", "re", "struct", "typing"),
     "stretto_core",
 }
