@@ -6,7 +6,6 @@ sees it; else straight to the journal.
 """
 
 import argparse
-import itertools
 import json
 import os
 import re
@@ -20,16 +19,14 @@ from urllib.parse import quote
 
 import aiohttp
 
-from stretto_core.entries import Entry, next_hash
 from stretto_core.errors import (
     InvalidRequest,
     NotFound,
-    StrettoError,
     Unavailable,
     error_from_payload,
 )
-from stretto_core.ot import Rope
-from stretto_core.protocol import NO_HASH, PAGE_ENTRIES, is_resource_id
+from stretto_core.protocol import is_resource_id
+from stretto_server import wire_json
 from stretto_server.app import open_journal, sqlite_path
 from stretto_server.auth import Role, issue_token
 from stretto_server.bus.local import LocalBus
@@ -38,9 +35,12 @@ from stretto_server.documents import Documents
 from stretto_server.journal.interface import Head, Journal, Loaded
 from stretto_server.journal.ownership import read_owner
 from stretto_server.settings import Settings, SettingsError
+from stretto_server.verification import find_problems, read_log
 
 OPERATOR = "stretto-operator"
 """Whom changes made from the command line are by."""
+
+ANSWER_TIME = aiohttp.ClientTimeout(total=60)
 
 _TTL = re.compile(r"(\d+)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -106,10 +106,7 @@ async def export(arguments: argparse.Namespace) -> int:
     async with _journal(arguments) as journal:
         loaded = await _load(journal, arguments.doc)
         text = authority_of(loaded, arguments.settings.limits).text
-    if arguments.output == "-":
-        sys.stdout.write(text)
-    else:
-        Path(arguments.output).write_text(text, encoding="utf-8", newline="")
+    _write(arguments.output, text.encode())
     return 0
 
 
@@ -118,7 +115,7 @@ async def history(arguments: argparse.Namespace) -> int:
     async with _journal(arguments) as journal:
         head = (await _load(journal, arguments.doc)).head
         first = max(arguments.first or 1, head.floor + 1)
-        async for version, entry, reached in _log(journal, arguments.doc, head, first):
+        async for version, entry, reached in read_log(journal, arguments.doc, head, first):
             if arguments.json:
                 print(json.dumps({"version": version, **entry.to_payload(), "hash": reached}))
             else:
@@ -130,8 +127,11 @@ async def history(arguments: argparse.Namespace) -> int:
 async def verify(arguments: argparse.Namespace) -> int:
     """Replay a log and compare: text, hashes, each (client, seq) once and in order."""
     async with _journal(arguments) as journal:
-        loaded = await _load(journal, arguments.doc)
-        problems = await find_problems(journal, arguments.doc, loaded)
+        try:
+            loaded = await _load(journal, arguments.doc)
+            problems = await find_problems(journal, arguments.doc, loaded)
+        except ValueError as error:
+            problems = [f"an entry or a snapshot cannot be read: {error}"]
     for problem in problems:
         print(f"{arguments.doc}: {problem}", file=sys.stderr)
     if problems:
@@ -146,12 +146,10 @@ async def verify(arguments: argparse.Namespace) -> int:
 
 async def import_(arguments: argparse.Namespace) -> int:
     """Start another history of a document with the text of a file (``-``: standard input)."""
-    source = arguments.file
-    raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     try:
-        text = raw.decode("utf-8")
+        text = _read(arguments.file).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{source} is not UTF-8 text: {error}") from None
+        raise InvalidRequest(f"{arguments.file} is not UTF-8 text: {error}") from None
     async with _operator(arguments) as operator:
         if not arguments.replace and await operator.exists(arguments.doc):
             raise InvalidRequest(f"{arguments.doc} exists already: use --replace to start it anew")
@@ -162,11 +160,9 @@ async def import_(arguments: argparse.Namespace) -> int:
 
 async def delete(arguments: argparse.Namespace) -> int:
     """Delete a document for everyone."""
-    if not arguments.yes:
-        answer = input(f"Delete {arguments.doc} with its whole history? Type its id to confirm: ")
-        if answer.strip() != arguments.doc:
-            print("not deleted", file=sys.stderr)
-            return 1
+    if not (arguments.yes or _confirms(arguments.doc)):
+        print("not deleted", file=sys.stderr)
+        return 1
     async with _operator(arguments) as operator:
         if not await operator.delete(arguments.doc):
             raise NotFound(f"there is no document {arguments.doc}")
@@ -174,57 +170,24 @@ async def delete(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def find_problems(journal: Journal, doc: str, loaded: Loaded) -> list[str]:
-    """Return what is wrong with a document's log, from its floor to its head."""
-    head, snapshot = loaded.head, loaded.snapshot
-    problems: list[str] = []
-    replayed = Rope("") if head.floor == 0 else None
-    reached = (await journal.read(doc, head.epoch, head.floor + 1, 0)).hash
-    if head.floor == 0 and reached != NO_HASH:
-        problems.append(f"the hash at version 0 is {reached}")
-    last_seqs: dict[str, int] = {}
-    async for version, entry, stored in _log(journal, doc, head, head.floor + 1):
-        reached = next_hash(reached, entry)
-        if reached != stored:
-            problems.append(f"version {version}: hash {stored}, but its history gives {reached}")
-            reached = stored
-        last = last_seqs.get(entry.client, entry.seq - 1 if head.floor else 0)
-        if entry.seq != last + 1:
-            problems.append(f"version {version}: seq {entry.seq} of {entry.client} after {last}")
-        last_seqs[entry.client] = entry.seq
-        if replayed is not None:
-            try:
-                replayed.apply(entry.op)
-            except StrettoError as error:
-                problems.append(f"version {version}: does not apply: {error.message}")
-                replayed = None
-        if version == snapshot.version and replayed is None and head.floor:
-            replayed = Rope(snapshot.text)
-        if version == snapshot.version and replayed is not None:
-            if str(replayed) != snapshot.text:
-                problems.append(f"the snapshot at version {version} is not the replayed text")
-            if snapshot.hash != stored:
-                problems.append(f"the snapshot at version {version} has another hash")
-    if reached != head.hash:
-        problems.append(f"the head's hash is {head.hash}, the log's {reached}")
-    return problems
+def _read(source: str) -> bytes:
+    return sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
 
 
-async def _log(
-    journal: Journal, doc: str, head: Head, first: int
-) -> AsyncIterator[tuple[int, Entry, str]]:
-    """Give ``(version, entry, stored hash)`` from ``first`` to the head."""
-    before = (await journal.read(doc, head.epoch, first, 0)).hash
-    while first <= head.version:
-        page = await journal.read(doc, head.epoch, first, PAGE_ENTRIES)
-        stored = list(itertools.accumulate(page.entries, next_hash, initial=before))[1:]
-        if stored[-1] != page.hash:  # something is wrong in this page: look at each
-            versions = range(first + 1, first + len(page.entries) + 1)
-            stored = [(await journal.read(doc, head.epoch, one, 0)).hash for one in versions]
-        for version, (entry, reached) in enumerate(zip(page.entries, stored, strict=True), first):
-            yield version, entry, reached
-        first += len(page.entries)
-        before = page.hash
+def _write(target: str, content: bytes) -> None:
+    if target == "-":
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    else:
+        Path(target).write_bytes(content)
+
+
+def _confirms(doc: str) -> bool:
+    try:
+        answer = input(f"Delete {doc} with its whole history? Type its id to confirm: ")
+    except EOFError:  # nobody is there to ask
+        return False
+    return answer.strip() == doc
 
 
 async def _load(journal: Journal, doc: str) -> Loaded:
@@ -274,13 +237,15 @@ class _ThroughServer:
         self._url = url
 
     async def exists(self, doc: str) -> bool:
-        return (await self._call("GET", doc)) is not None
+        answer = await self._call("GET", doc)
+        return answer is not None and answer["version"] > 0
 
     async def replace(self, doc: str, text: str) -> dict[str, Any]:
         return await self._call("PUT", doc, {"text": text}) or {}
 
     async def delete(self, doc: str) -> bool:
-        return (await self._call("DELETE", doc)) is not None
+        answer = await self._call("DELETE", doc)
+        return answer is not None and bool(answer["deleted"])
 
     async def _call(
         self, method: str, doc: str, body: dict[str, str] | None = None
@@ -305,6 +270,8 @@ async def _operator(arguments: argparse.Namespace) -> AsyncIterator[_Direct | _T
     )
     url = running_server(settings)
     if url is not None:
+        if not url:
+            raise Unavailable("another process holds the journal and serves nobody: wait for it")
         if settings.secret is None:
             raise SettingsError(
                 f"the server at {url} holds the journal: set its STRETTO_SECRET, or use --dev"
@@ -318,10 +285,12 @@ async def _operator(arguments: argparse.Namespace) -> AsyncIterator[_Direct | _T
             issuer=settings.token_issuer,
         )
         headers = {"Authorization": f"Bearer {token}"}
-        async with aiohttp.ClientSession(headers=headers) as session:
+        async with aiohttp.ClientSession(
+            headers=headers, json_serialize=wire_json.dumps, timeout=ANSWER_TIME
+        ) as session:
             try:
                 yield _ThroughServer(session, url)
-            except aiohttp.ClientError as error:
+            except (aiohttp.ClientError, TimeoutError) as error:
                 raise Unavailable(f"the server at {url} did not answer: {error}") from error
         return
     journal = open_journal(settings)
