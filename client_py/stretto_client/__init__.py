@@ -2,6 +2,8 @@
 
 from stretto_client.client import RealtimeClient, TokenProvider
 from stretto_client.document import Cursor, LiveDocument, Status
+from stretto_client.messages import Message
+from stretto_client.room import LiveRoom
 from stretto_core.errors import StrettoError
 from stretto_core.replica import Changed, Closed, Origin, Returned
 
@@ -10,6 +12,8 @@ __all__ = [
     "Closed",
     "Cursor",
     "LiveDocument",
+    "LiveRoom",
+    "Message",
     "Origin",
     "RealtimeClient",
     "Returned",

@@ -14,7 +14,8 @@ from stretto_client.backoff import Backoff, asked_delay
 from stretto_client.document import LiveDocument
 from stretto_client.edits import build_operation
 from stretto_client.listeners import HandlerT, Listeners
-from stretto_client.room import ClientRooms, LiveRoom
+from stretto_client.room import LiveRoom
+from stretto_client.rooms import ClientRooms
 from stretto_client.transport import SocketTransport, Transport, TransportFactory
 from stretto_core.errors import StrettoError, Unauthenticated, Unavailable
 from stretto_core.protocol import DOCS, ROOMS, SESSION, Limits, ServerEvent
@@ -46,9 +47,9 @@ class RealtimeClient:
     documents keep working meanwhile.
 
     Events of :meth:`on`: ``sync.update`` ``{doc, version, op, user}`` after each remote
-    change, ``room.member_joined`` and ``room.member_left`` ``{room, member}``, ``room.message``,
-    ``room.state``, ``room.metadata`` and the like, ``connection.ready`` (the server's ``ready``), ``connection.lost`` (the reason
-    or None), ``server.shutdown``, ``failed`` (the error after which the client gave up).
+    change, those of :class:`~stretto_client.room.LiveRoom`, ``connection.ready`` (the server's
+    ``ready``), ``connection.lost`` (the reason or None), ``server.shutdown``, ``failed``
+    (the error after which the client gave up).
     """
 
     def __init__(
@@ -205,20 +206,20 @@ class RealtimeClient:
         """Join a room, or return it if it is joined already.
 
         ``metadata`` ``{name, max_members, private, tags}`` counts where the room is made.
-        Raises NotFound, RoomFull, TooLarge, InvalidRequest. Waits while there is no
-        connection. A cancelled call leaves the room as it was.
+        Raises NotFound, RoomFull, TooLarge, InvalidRequest. Waits while there is no connection;
+        cancelling leaves a room that was not joined yet.
         """
         return await self._rooms.join(room, status=status, metadata=metadata)
 
     async def join_room(self, id: str, *, status: Any = NO_STATUS) -> tuple[LiveRoom, LiveDocument]:
-        """Join room ``id`` and open document ``id``. Raises what both raise."""
+        """Join room ``id`` and open document ``id``; what succeeds stays if the other fails."""
         return await self.room(id, status=status), await self.open(id)
 
     async def find_rooms(self, **query: Any) -> list[dict[str, Any]]:
         """Return rooms ``{room, members, metadata}``; ``members`` counts them.
 
-        ``query`` has ``owner``, ``tags`` (all of them), ``min_members``, ``max_members`` and
-        ``limit``. Raises InvalidRequest, and Unavailable without a connection.
+        ``query``: ``owner``, ``tags`` (all of them), ``min_members``, ``max_members``, ``limit``.
+        Raises InvalidRequest, and Unavailable without a connection.
         """
         return await self._rooms.find(query)
 

@@ -7,14 +7,13 @@ rooms joined again whenever a connection is back or something was missed.
 import asyncio
 import itertools
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, Self
+from typing import Any, Protocol
 from weakref import WeakSet
 
 from stretto_client.backoff import repeat_delay
+from stretto_client.messages import Message, Messages
 from stretto_core.errors import (
     Busy,
     NotJoined,
@@ -29,55 +28,12 @@ from stretto_core.protocol import ROOMS, ServerEvent
 from stretto_core.room import Change, RoomReplica
 from stretto_core.roster import NO_STATUS
 
-WAITING_MESSAGES: Final = 1_000
-"""So many messages wait for a reader; then the oldest are dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What a member, or the server, sent to a room. ``at_ms`` is the server's clock."""
-
-    room: str
-    event: str
-    data: Any
-    member_id: str
-    user: dict[str, str]
-    at_ms: int
-
-
-class Messages:
-    """The messages of a room from now on, as an async iterator; it ends with the room."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[Message] = deque(maxlen=WAITING_MESSAGES)
-        self._news = asyncio.Event()
-        self._ended = False
-
-    def put(self, message: Message) -> None:
-        """Add a message."""
-        self._waiting.append(message)
-        self._news.set()
-
-    def end(self) -> None:
-        """Add no more."""
-        self._ended = True
-        self._news.set()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Message:
-        """Return the next message; cancelling loses none."""
-        while not self._waiting:
-            if self._ended:
-                raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
-        return self._waiting.popleft()
-
 
 class Link(Protocol):
     """What rooms need of their client."""
+
+    error: StrettoError | None
+    """Why it gave up for good."""
 
     @property
     def is_connected(self) -> bool:
@@ -96,6 +52,12 @@ class LiveRoom:
     What it holds is not durable, and messages arrive at most once. While the connection is
     away the copy here stays as it was and requests raise Unavailable; afterwards the room is
     joined again with the same status, and what changed meanwhile is told by events.
+
+    Events, by :meth:`RealtimeClient.on`: ``room.member_joined``, ``room.member_left`` and
+    ``room.member_updated`` ``{room, member}``, ``room.message``, ``room.state`` ``{room,
+    revision, changes, by}`` and ``room.metadata`` as the wire contract has them (``by`` is
+    None where it is not known who), ``room.role`` ``{room, role}``, ``room.closed`` ``{room,
+    error}``. All but the last are of what others did.
     """
 
     def __init__(
@@ -324,21 +286,23 @@ class LiveRoom:
 
     async def _request(self, event: str, payload: dict[str, Any]) -> dict[str, Any]:
         """Send a request; one that comes too early is sent again, before all later ones."""
-        while not self._is_joined:
-            if self._error is None and not self._link.is_connected:
-                raise Unavailable("not connected")
-            await self._next_progress()
-        payload = {"room": self.id, **payload}
         async with self._turn:
             pass  # whoever was refused before us goes first
         try:
-            return await self._link.request(ROOMS, event, payload)
+            return await self._request_once(event, payload)
         except (RateLimited, Busy) as error:
             refused = error.retry_after_ms
         async with self._turn:
             return await patiently(
-                lambda: self._link.request(ROOMS, event, payload), self._random, refused
+                lambda: self._request_once(event, payload), self._random, refused
             )
+
+    async def _request_once(self, event: str, payload: dict[str, Any]) -> dict[str, Any]:
+        while not self._is_joined:
+            if self._error is None and not self._link.is_connected:
+                raise Unavailable("not connected")
+            await self._next_progress()
+        return await self._link.request(ROOMS, event, {"room": self.id, **payload})
 
     async def _write(
         self, event: str, payload: dict[str, Any], *, metadata: bool = False
@@ -387,86 +351,6 @@ class LiveRoom:
         self._tell("room.message", payload)
 
 
-class ClientRooms:
-    """The rooms of one client."""
-
-    def __init__(
-        self, link: Link, tell: Callable[[str, Any], None], rand: Callable[[], float]
-    ) -> None:
-        self._link = link
-        self._tell = tell
-        self._random = rand
-        self._rooms: dict[str, LiveRoom] = {}
-
-    async def join(
-        self, room: str, *, status: Any = NO_STATUS, metadata: Mapping[str, Any] | None = None
-    ) -> LiveRoom:
-        """Join a room, or return it if it is joined already; see :meth:`RealtimeClient.room`."""
-        live = self._rooms.get(room)
-        if live is not None and live.error is not None:
-            # What is still under way of the former visit would look like news of this one.
-            await live.gone.wait()
-            live = self._rooms.get(room)
-        if live is not None and live.error is None:
-            await live.joined()
-            if status is not NO_STATUS:
-                await live.set_status(status)
-            return live
-        live = self._rooms[room] = LiveRoom(
-            room, self._link, self._tell, status=status, metadata=metadata, rand=self._random
-        )
-        live.connected()
-        try:
-            await live.joined()
-        except BaseException:
-            if not live.is_known:
-                await live.leave()
-            raise
-        return live
-
-    async def find(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the rooms that match; keys of ``query`` that are None ask for nothing."""
-        asked = {key: value for key, value in query.items() if value is not None}
-        answer = await patiently(lambda: self._link.request(ROOMS, "find", asked), self._random)
-        rooms: list[dict[str, Any]] = answer["rooms"]
-        return rooms
-
-    def connected(self) -> None:
-        """Join every room: the client is connected."""
-        for room in self._open():
-            room.connected()
-
-    def disconnected(self) -> None:
-        """Wait: the connection is lost."""
-        for room in self._open():
-            room.disconnected()
-
-    def failed(self, error: StrettoError) -> None:
-        """End: the client gave up for good."""
-        for room in self._open():
-            room.close(error)
-
-    def received(self, event: str, payload: dict[str, Any]) -> None:
-        """Take an event of the namespace."""
-        room = self._rooms.get(payload.get("room", ""))
-        if room is not None:
-            room.received(event, payload)
-
-    def stop(self) -> None:
-        """End every room, as when the client closes."""
-        for room in self._open():
-            room.end(NotJoined("the client was closed"))
-            room.gone.set()
-        self._rooms.clear()
-
-    def _open(self) -> list[LiveRoom]:
-        """Forget the rooms that are over; return the others."""
-        for id, room in list(self._rooms.items()):
-            if room.gone.is_set():
-                del self._rooms[id]
-        return [room for room in self._rooms.values() if room.error is None]
-
-
 async def patiently(
     request: Callable[[], Awaitable[dict[str, Any]]],
     rand: Callable[[], float],
@@ -476,11 +360,12 @@ async def patiently(
 
     ``refused_ms`` is how long to wait first where it was refused already.
     """
-    for attempt in itertools.count():
-        if attempt or refused_ms is not None:
+    attempt = 0
+    while True:
+        if refused_ms is not None:
             await asyncio.sleep(repeat_delay(attempt, rand, refused_ms))
+            attempt += 1
         try:
             return await request()
         except (RateLimited, Busy) as error:
-            refused_ms = error.retry_after_ms
-    raise AssertionError("unreachable")
+            refused_ms = error.retry_after_ms or 0
