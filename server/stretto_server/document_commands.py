@@ -42,7 +42,7 @@ OPERATOR = "stretto-operator"
 
 ANSWER_TIME = aiohttp.ClientTimeout(total=60)
 
-_TTL = re.compile(r"(\d+)([smhd]?)")
+_TTL = re.compile("([0-9]{1,9})([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

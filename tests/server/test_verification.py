@@ -67,20 +67,41 @@ async def test_a_log_of_several_pages_is_clean(tmp_path: Path) -> None:
 
 
 TAMPERED: dict[str, tuple[str, str]] = {
-    "a wrong hash": ("UPDATE entries SET hash = x'0102030405060708' WHERE version = 9", "version 9: hash 0102"),
+    "a wrong hash": (
+        "UPDATE entries SET hash = x'0102030405060708' WHERE version = 9",
+        "version 9: hash 0102",
+    ),
     "a changed op": ("UPDATE entries SET op = '[\"other \"]' WHERE version = 9", "version 9: hash"),
-    "an op that does not fit": ("UPDATE entries SET op = '[-9999]' WHERE version = 11", "does not apply"),
+    "an op that does not fit": (
+        "UPDATE entries SET op = '[-9999]' WHERE version = 11",
+        "does not apply",
+    ),
     "a seq twice": ("UPDATE entries SET seq = 5 WHERE version = 12", "seq 5 of"),
     "a seq left out": ("UPDATE entries SET seq = 9 WHERE version = 12", "seq 9 of"),
-    "another client": ("UPDATE entries SET client = 'client-of-eve-000000' WHERE version = 10", "version 10: hash"),
+    "another client": (
+        "UPDATE entries SET client = 'client-of-eve-000000' WHERE version = 10",
+        "version 10: hash",
+    ),
     "a wrong snapshot": ("UPDATE snapshots SET text = x'6f74686572'", "is not the replayed text"),
-    "a wrong snapshot's hash": ("UPDATE snapshots SET hash = x'0102030405060708'", "has another hash"),
+    "a wrong snapshot's hash": (
+        "UPDATE snapshots SET hash = x'0102030405060708'",
+        "has another hash",
+    ),
     "a missing entry": ("DELETE FROM entries WHERE version = 9", "version 9"),
-    "a missing end": ("DELETE FROM entries WHERE version = 12", "the log ends at version 11, the head is 12"),
-    "a long missing end": ("DELETE FROM entries WHERE version > 9", "the log ends at version 9, the head is 12"),
-    "a wrong head": ("UPDATE documents SET hash = x'0102030405060708'", "the head's hash is 0102030405060708"),
+    "a missing end": (
+        "DELETE FROM entries WHERE version = 12",
+        "the log ends at version 11, the head is 12",
+    ),
+    "a long missing end": (
+        "DELETE FROM entries WHERE version > 9",
+        "the log ends at version 9, the head is 12",
+    ),
+    "a wrong head": (
+        "UPDATE documents SET hash = x'0102030405060708'",
+        "the head's hash is 0102030405060708",
+    ),
     "a record that forgot": ("UPDATE clients SET last_seq = 3", "ends with seq 3, its log with 6"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("statement", "said"), TAMPERED.values(), ids=TAMPERED)
