@@ -146,7 +146,8 @@ def check_open_files(limit: int | None = None) -> Finding:
 async def check_journal(settings: Settings, path: Path) -> AsyncIterator[Finding]:
     """Check the SQLite journal at ``path``: its file, its folder and who holds it."""
     folder = _nearest_folder(path)
-    yield await _check_file(settings, path)
+    exists = os.access(path, os.F_OK)
+    yield await _check_file(settings, path) if exists else ok(f"journal: {path} is new")
     yield _check_owner(path)
     yield check_disk(folder, shutil.disk_usage(folder).free)
     yield await asyncio.to_thread(check_fsync, folder)
@@ -158,8 +159,6 @@ def _nearest_folder(path: Path) -> Path:
 
 
 async def _check_file(settings: Settings, path: Path) -> Finding:
-    if not os.path.exists(path):
-        return ok(f"journal: {path} does not exist yet; the server makes it")
     journal = open_journal(settings, read_only=True)
     try:
         await journal.start()
@@ -181,7 +180,7 @@ def _integrity(path: Path) -> tuple[str, int]:
     try:
         (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
-        return str(said), int(schema)
+        return " ".join(said.split()), int(schema)
     finally:
         connection.close()
 
