@@ -84,6 +84,10 @@ class LocalBus(AsyncManager):  # type: ignore[misc]
         socket = self.server.eio.sockets.get(engine_sid)
         if socket is not None and not socket.closed:
             for packet in packets:
+                if packet.binary:
+                    # It remembers how it was encoded first, and a polling member needs it
+                    # in base64 where a WebSocket takes the bytes.
+                    packet = engine_packet.Packet(engine_packet.MESSAGE, packet.data)
                 socket.queue.put_nowait(packet)
 
 

@@ -200,9 +200,6 @@ async def test_data_arrives_as_it_was_sent(serve: Serve, enter: Connect, transpo
         assert [one["data"] for one in receiver.events("message")] == sent
 
 
-@pytest.mark.xfail(
-    reason="the bus gives both transports one Engine.IO packet, which caches its first encoding"
-)
 async def test_binary_data_reaches_members_over_different_transports(
     serve: Serve, enter: Connect
 ) -> None:
