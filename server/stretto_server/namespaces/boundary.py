@@ -17,7 +17,13 @@ from stretto_core.errors import (
     ShuttingDown,
     StrettoError,
 )
-from stretto_core.protocol import REQUESTS, ServerEvent, decode_request, holds_lone_surrogate
+from stretto_core.protocol import (
+    REQUESTS,
+    Budget,
+    ServerEvent,
+    decode_request,
+    holds_lone_surrogate,
+)
 from stretto_server.auth import TokenVerifier
 from stretto_server.bus.interface import Bus
 from stretto_server.connections import Connection, Connections
@@ -114,6 +120,7 @@ class Namespace:
     ) -> dict[str, Any]:
         spec = self._requests.get(event)
         if spec is None:
+            connection.rates.spend(Budget.READS)
             raise InvalidRequest("unknown event")
         connection.rates.spend(spec.budget)
         return await self._handlers[event](connection, decode_request(spec, arguments))
