@@ -269,30 +269,38 @@ async def _operator(arguments: argparse.Namespace) -> AsyncIterator[_Direct | _T
         journal=arguments.journal, data=arguments.data, dev=arguments.dev or None
     )
     url = running_server(settings)
-    if url is not None:
-        if not url:
-            raise Unavailable("another process holds the journal and serves nobody: wait for it")
-        if settings.secret is None:
-            raise SettingsError(
-                f"the server at {url} holds the journal: set its STRETTO_SECRET, or use --dev"
-            )
-        token = issue_token(
-            settings.secret,
-            OPERATOR,
-            grants={"docs/*": Role.OWNER.word},
-            ttl_s=300,
-            audience=settings.token_audience,
-            issuer=settings.token_issuer,
+    async with _direct(settings) if url is None else _through_server(settings, url) as operator:
+        yield operator
+
+
+@asynccontextmanager
+async def _through_server(settings: Settings, url: str) -> AsyncIterator[_ThroughServer]:
+    if not url:
+        raise Unavailable("another process holds the journal and serves nobody: wait for it")
+    if settings.secret is None:
+        raise SettingsError(
+            f"the server at {url} holds the journal: set its STRETTO_SECRET, or use --dev"
         )
-        headers = {"Authorization": f"Bearer {token}"}
-        async with aiohttp.ClientSession(
-            headers=headers, json_serialize=wire_json.dumps, timeout=ANSWER_TIME
-        ) as session:
-            try:
-                yield _ThroughServer(session, url)
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise Unavailable(f"the server at {url} did not answer: {error}") from error
-        return
+    token = issue_token(
+        settings.secret,
+        OPERATOR,
+        grants={"docs/*": Role.OWNER.word},
+        ttl_s=300,
+        audience=settings.token_audience,
+        issuer=settings.token_issuer,
+    )
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(
+        headers=headers, json_serialize=wire_json.dumps, timeout=ANSWER_TIME
+    ) as session:
+        try:
+            yield _ThroughServer(session, url)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unavailable(f"the server at {url} did not answer: {error}") from error
+
+
+@asynccontextmanager
+async def _direct(settings: Settings) -> AsyncIterator[_Direct]:
     journal = open_journal(settings)
     await journal.start()
     documents = Documents(
