@@ -261,8 +261,6 @@ class Authority:
 
     def _check_base(self, submission: Submission, record: ClientRecord) -> None:
         self._check_version(submission.base)
-        if submission.base < self.horizon:
-            raise IndexError(f"version {submission.base} is not in memory")
         if submission.base < record.last_version:
             raise InvalidRequest(
                 details={"base": [f"below version {record.last_version} of this client's own op"]}
@@ -273,6 +271,8 @@ class Authority:
             raise VersionAhead(details={"version": self.version})
         if version < self.floor:
             raise VersionGone(details={"floor": self.floor})
+        if version < self.horizon:
+            raise IndexError(f"version {version} is not in memory")
 
     def _rewritten(self, stage: _Stage, submission: Submission) -> Operation:
         """Return the operation as it applies to the staged head."""

@@ -423,7 +423,7 @@ class Replica:
         effects: list[Effect] = []
         own, refusal = self.in_flight, self._refusal
         if own is not None and own.seq > last_seq and refusal is not None:
-            effects = self._take_back(refusal)
+            effects = self._take_back(own, refusal)
         self._fence = self._refusal = None
         before, replaced = self.text, self._is_replaced_by(answer)
         self._unconfirmed.carry_over(self.confirmed, answer["content"], last_seq)
@@ -464,41 +464,38 @@ class Replica:
         return []
 
     def _submit_failed(self, error: StrettoError) -> list[Effect]:
+        own = self.in_flight
         if error.code == "token_expired":
             self._token_expired = True  # sent again after the refresh
         elif error.code == "rate_limited":
             self._submitted = None  # it was not even looked at
-        elif error.code in REFUSED:
-            return self._refused(error)
+        elif error.code in REFUSED and own is not None:
+            return self._refused(own, error)
         elif error.code in REPLACED:
             self._raise_fence()
         else:
             self._reopen()
         return []
 
-    def _refused(self, error: StrettoError) -> list[Effect]:
-        if self.in_flight is not None and self.in_flight.unsure:
+    def _refused(self, own: InFlight, error: StrettoError) -> list[Effect]:
+        if own.unsure:
             # An earlier sending may commit yet, and this seq must not mean two things.
             self._refusal = error
             self._raise_fence()
             return []
-        return self._take_back(error)
+        return self._take_back(own, error)
 
-    def _take_back(self, error: StrettoError) -> list[Effect]:
+    def _take_back(self, own: InFlight, error: StrettoError) -> list[Effect]:
         """Undo the operation in flight and give its text back."""
-        refused = self.in_flight
-        if refused is None:
-            return []
         undo = self._unconfirmed.take_back(self.confirmed)
         self._submitted = None
-        text = "".join(part for part in refused.op if isinstance(part, str))
+        text = "".join(part for part in own.op if isinstance(part, str))
         return [*self._show(undo, Origin.REFUSED), Returned(text, Origin.REFUSED, error)]
 
     def _raise_fence(self) -> None:
         # A fence that was not answered yet stands for the client whose operation is in flight;
         # the clients after it never sent anything.
-        if self._fence is None:
-            self._fence = self.client
+        self._fence = self._fence or self.client
         self.client = self._fresh_client()
         self._reopen()
 

@@ -343,6 +343,21 @@ def test_entries_older_than_a_record_do_not_set_it_back() -> None:
     assert authority.record(ANN) == ClientRecord(3, 3, "ann")
 
 
+def test_an_operation_of_an_older_version_is_carried_to_the_head() -> None:
+    authority = opened(("abc",), ("x",))
+    assert authority.carried([1, "!"], 1) == (2, "!")
+    assert authority.carried([1.0, "!", 2], 2) == (1, "!")
+    with pytest.raises(VersionAhead):
+        authority.carried(["!"], 3)
+    with pytest.raises(InvalidOperation):
+        authority.carried([4], 1)
+    authority.trim(1)
+    with pytest.raises(IndexError):
+        authority.carried([3, "!"], 0)
+    with pytest.raises(VersionGone):
+        opened(text="abc", version=7, floor=5).carried(["!"], 4)
+
+
 # Cursors.
 
 

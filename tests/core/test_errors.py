@@ -72,6 +72,7 @@ def test_an_error_explains_itself(code: str) -> None:
     error = ERRORS[code]()
     assert str(error) == error.message == error.summary != ""
     assert error.details is None
+    assert "details" not in error.to_payload()
 
 
 def test_a_wait_may_be_given() -> None:
