@@ -84,7 +84,7 @@ def _mount_of(folder: Path) -> tuple[str, str]:
 
 
 def _kind_of(folder: Path) -> str:
-    """Return whether the block device under ``folder`` says that it rotates."""
+    """Return what the kernel says of the block device; a virtual one often says nothing true."""
     nearest = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     number = nearest.stat().st_dev
     block = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bench.recording import Patch, Recording, load, splice
-from bench.report import Promise, Report, Table, interleaved, median_ratio, progress
+from bench.report import Promise, Report, Row, Table, interleaved, median_ratio, progress
 from stretto_core.authority import Authority, Submission
 from stretto_core.entries import Entry
 from stretto_core.ot import ComposedHistory, Operation, Rope, check, normalize
@@ -64,7 +64,7 @@ def run(sizes: Sizes) -> Report:
 
 def measure_replays(recordings: Sequence[Recording], sizes: Sizes, report: Report) -> None:
     """Compare checking and applying each edit with slicing a Python string."""
-    rows = []
+    rows: list[Row] = []
     for recording in recordings:
         progress(f"operations: replaying {recording.name}")
         ops = recording.ops
@@ -236,7 +236,7 @@ def _loop_us(history: ComposedHistory, op: Operation, since: int) -> float:
 
 
 def _catch_up_table(title: str, found: Found) -> Table:
-    rows = []
+    rows: list[Row] = []
     for span, (composed, plain) in found.items():
         fast, slow = statistics.median(composed), statistics.median(plain)
         rows.append(
@@ -269,7 +269,7 @@ def measure_state_machines(sizes: Sizes, report: Report) -> None:
         },
     )
     baseline = times["JSON of a submit, both ways"]
-    rows = [
+    rows: list[Row] = [
         {
             "step": name,
             "µs per op": per_op_us(seconds, commits),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Value = float | int | str
+Row = Mapping[str, Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class Table:
     """Rows with the same keys."""
 
     title: str
-    rows: Sequence[Mapping[str, Value]]
+    rows: Sequence[Row]
 
     def text(self) -> str:
         """Return the table as aligned text."""

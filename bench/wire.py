@@ -59,7 +59,6 @@ class Tally:
     counting: bool = False
     stopping: bool = False
     frames: int = 0
-    accepted: int = 0
     latencies: "list[float]" = field(default_factory=list)
     reader: FrameReader = field(default_factory=FrameReader)
 
@@ -84,6 +83,7 @@ class WireClient:
         self.version = 0
         self.length = 0
         """How many characters the document has at :attr:`version`."""
+        self.accepted = 0
 
     @classmethod
     async def connect(
@@ -136,12 +136,6 @@ class WireClient:
             place = self._dice.randrange(self.length)
             await self._submit([place, "x"] if place else ["x"])
             await self._until_settled()
-        await self._listen()
-
-    async def _listen(self) -> None:
-        """Read on: others have operations in flight. Ends when it is cancelled."""
-        while True:
-            await self._take(await self._read())
 
     async def _submit(self, op: list[Any]) -> None:
         self._awaits_ack = self._awaits_entry = True
@@ -187,7 +181,7 @@ class WireClient:
         elapsed = time.perf_counter() - self._sent_at
         _answer(text)
         self._awaits_ack = False
-        self._tally.accepted += 1
+        self.accepted += 1
         if self._tally.counting:
             self._tally.latencies.append(elapsed)
 
