@@ -1,33 +1,31 @@
 """The client: one connection that comes back by itself, and the documents on it."""
 
 import asyncio
-import inspect
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self
 
 from stretto_client.backoff import Backoff, asked_delay
 from stretto_client.document import LiveDocument
 from stretto_client.edits import build_operation
 from stretto_client.listeners import HandlerT, Listeners
+from stretto_client.outbox import Outbox
 from stretto_client.room import LiveRoom
 from stretto_client.rooms import ClientRooms
+from stretto_client.tokens import TokenProvider, Tokens
 from stretto_client.transport import SocketTransport, Transport, TransportFactory
-from stretto_core.errors import StrettoError, Unauthenticated, Unavailable
+from stretto_core.errors import InternalError, StrettoError, Unavailable
 from stretto_core.protocol import DOCS, ROOMS, SESSION, Limits, ServerEvent
 from stretto_core.replica import Changed, Origin, Replica
 from stretto_core.roster import NO_STATUS
 
 logger = logging.getLogger(__name__)
 
-TokenProvider: TypeAlias = Callable[[], str | Awaitable[str]]
-
-REFRESH_AT: Final = 0.8
-"""A token is renewed when this part of its life is over, a little earlier by chance."""
 LEAVE_S: Final = 1.0
 """How long a client that was asked to leave waits for the answers it expects."""
 
@@ -44,7 +42,8 @@ class RealtimeClient:
 
     ``token`` is a token, or a callable (plain or async) that returns a fresh one; with a
     callable the client renews it before it expires. A lost connection comes back by itself;
-    documents keep working meanwhile.
+    documents keep working meanwhile. ``outbox`` is a file that carries unsent edits over a
+    restart of the process, one per user and process: see :meth:`unsent`.
 
     Events of :meth:`on`: ``sync.update`` ``{doc, version, op, user}`` after each remote
     change, those of :class:`~stretto_client.room.LiveRoom`, ``connection.ready`` (the server's
@@ -57,6 +56,7 @@ class RealtimeClient:
         url: str,
         token: str | TokenProvider,
         *,
+        outbox: str | Path | None = None,
         transport: TransportFactory | None = None,
         rand: Callable[[], float] = random.random,
         backoff_scale: float = 1.0,
@@ -66,7 +66,8 @@ class RealtimeClient:
         self.user: dict[str, str] | None = None
         self.error: StrettoError | None = None
         """Why the client gave up for good; None while it goes on."""
-        self._token = token
+        self._tokens = Tokens(token, rand=rand)
+        self._outbox = None if outbox is None else Outbox(outbox, fresh_client)
         self._random = rand
         self._backoff = Backoff(rand, scale=backoff_scale)
         self._make_transport = transport or (
@@ -77,14 +78,16 @@ class RealtimeClient:
         self._documents: dict[str, LiveDocument] = {}
         self._rooms = ClientRooms(self, self._listeners.emit, rand)
         self._runner: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._ready = asyncio.Event()
         self._lost = asyncio.Event()
-        self._asked_ms: int | None = None
-        self._refresh: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._trouble: StrettoError | None = None
+        self._return_at: float | None = None
         self._requests = 0
         self._answered = asyncio.Event()
         self._answered.set()
+        self._closed = False
 
     @property
     def is_connected(self) -> bool:
@@ -94,38 +97,46 @@ class RealtimeClient:
     async def connect(self, timeout_s: float | None = 30.0) -> None:
         """Connect, trying again until it succeeds or ``timeout_s`` is over.
 
-        Raises the error of a refusal that will not pass (Unauthenticated, Forbidden …),
-        Unavailable after the timeout. Cancelling is safe; call :meth:`close` afterwards.
+        Raises the error of a refusal that will not pass (Unauthenticated, Forbidden …), and
+        Unavailable after the timeout; then it goes on trying until :meth:`close`. Cancelling
+        is safe.
         """
-        if self._runner is None:
-            self._runner = asyncio.create_task(self._run())
+        runner = await self._begin()
         waiting = asyncio.ensure_future(self._ready.wait())
         try:
             await asyncio.wait(
-                [waiting, self._runner], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+                [waiting, runner], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             waiting.cancel()
         if self.error is not None:
             raise self.error
         if not self.is_connected:
-            raise Unavailable(f"no connection to {self.url} within {timeout_s} s")
+            trouble = f": {self._trouble.message}" if self._trouble is not None else ""
+            raise Unavailable(f"no connection to {self.url} within {timeout_s} s{trouble}")
 
     async def close(self) -> None:
-        """Close everything. Unsaved edits are not waited for: await ``saved()`` first."""
+        """Close everything. Unsaved edits are not waited for: await ``saved()`` first.
+
+        With an outbox they are in its file then; raises Unavailable if it cannot be written.
+        Cancelled, it leaves the rest undone: call it again.
+        """
+        self._closed = True
+        self._rooms.stop()
         for document in list(self._documents.values()):
             await document.stop()
-        self._documents.clear()
-        self._rooms.stop()
-        self._cancel_refresh()
-        tasks = [*self._tasks, *([self._runner] if self._runner else [])]
-        for task in tasks:
+        tasks = {*self._tasks, self._runner} - {None, asyncio.current_task()}
+        running = [task for task in tasks if task is not None]
+        for task in running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.close()
         await self._listeners.stop()
+        if self._outbox is not None:
+            await self._outbox.close()
+        self._documents.clear()
 
     async def __aenter__(self) -> Self:
         try:
@@ -169,22 +180,34 @@ class RealtimeClient:
     async def open(self, doc: str) -> LiveDocument:
         """Open a document, or return it if it is open already.
 
-        Raises NotFound, Forbidden, TooLarge, RoomFull, InvalidRequest. Waits while there is
-        no connection. A cancelled call leaves the document closed.
+        What the outbox has of it is shown at once, also offline, and sent. Raises NotFound,
+        Forbidden, TooLarge, RoomFull, InvalidRequest. Waits while there is no connection.
+        Cancelling closes a document that was not known yet, unless others wait for it.
         """
-        document = self._documents.get(doc)
-        if document is None:
-            replica = Replica(doc, fresh_client, limits=self.limits)
-            document = self._documents[doc] = LiveDocument(self, replica, rand=self._random)
-            if self.is_connected:
-                document.connected()
+        await self._begin()
+        document = await self._document(doc)
+        document.openers += 1
         try:
             await document.opened()
         except BaseException:
-            if not document.replica.known:
+            if document.openers == 1 and not document.replica.known:
                 await document.close()
             raise
+        finally:
+            document.openers -= 1
         return document
+
+    async def unsent(self) -> list[str]:
+        """Return the documents that the outbox has unsent edits of, to be opened again.
+
+        Also those with text that was given back and that nobody took: when they are open,
+        :meth:`LiveDocument.take_returned` returns it. Raises what :meth:`connect` raises
+        where the outbox is in use or damaged.
+        """
+        if self._outbox is None:
+            return []
+        await self._outbox.open()
+        return self._outbox.unsent()
 
     async def send_operation(self, doc: str, operation: Mapping[str, Any]) -> int:
         """Edit a document, opening it first; return the replica's version once it is saved.
@@ -192,13 +215,12 @@ class RealtimeClient:
         ``operation`` is ``{type: insert|delete|replace|move, position, length?, data?, to?,
         version?}``, in code points; ``to`` counts after the removal. A ``version`` older than
         the replica's means that positions count there (VersionGone if it is no longer
-        held); a newer one, or none, means now. Raises InvalidRequest, InvalidOperation and
-        what :meth:`open` raises. Offline it waits; cancelling does not take the edit back.
+        held); a newer one, or none, means now. Raises InvalidRequest, InvalidOperation, what
+        the server refuses the edit with and what :meth:`open` raises. Offline it waits;
+        cancelling does not take the edit back.
         """
         document = await self.open(doc)
-        document.edit(build_operation(document.replica, operation))
-        await document.saved()
-        return document.version
+        return await document.commit(build_operation(document.replica, operation))
 
     async def room(
         self, room: str, *, status: Any = NO_STATUS, metadata: Mapping[str, Any] | None = None
@@ -209,6 +231,7 @@ class RealtimeClient:
         Raises NotFound, RoomFull, TooLarge, InvalidRequest. Waits while there is no connection;
         cancelling leaves a room that was not joined yet.
         """
+        await self._begin()
         return await self._rooms.join(room, status=status, metadata=metadata)
 
     async def join_room(self, id: str, *, status: Any = NO_STATUS) -> tuple[LiveRoom, LiveDocument]:
@@ -227,7 +250,7 @@ class RealtimeClient:
 
     def token_refused(self) -> None:
         """Renew the token now: the server no longer takes the one we have."""
-        self._start(self._renew())
+        self._tokens.refused()
 
     def document_changed(self, document: LiveDocument, change: Changed) -> None:
         """Tell listeners of a remote change."""
@@ -247,6 +270,43 @@ class RealtimeClient:
         if self._documents.get(document.id) is document:
             del self._documents[document.id]
 
+    async def _begin(self) -> asyncio.Task[None]:
+        """Start connecting, once the outbox is ours."""
+        if self._outbox is not None and not self._closed:
+            await self._outbox.open()
+        if self._closed:
+            raise Unavailable("this client was closed; make another one")
+        if self.error is not None:
+            raise self.error
+        if self._runner is None:
+            self._runner = asyncio.create_task(self._run())
+        return self._runner
+
+    async def _document(self, doc: str) -> LiveDocument:
+        """Return the document that is open or opening, else a new one."""
+        while (document := self._documents.get(doc)) is not None:
+            if not document.is_over:
+                return document
+            # On the wire its `close` goes first, or it would close the new one.
+            await document.close()
+        if self._closed:
+            raise Unavailable("this client was closed; make another one")
+        row = None if self._outbox is None else self._outbox.read(doc)
+        if row is None or row["state"] is None:
+            replica = Replica(doc, fresh_client, limits=self.limits)
+        else:
+            replica = Replica.restore(row["state"], fresh_client, limits=self.limits)
+        document = self._documents[doc] = LiveDocument(
+            self,
+            replica,
+            keep=self._outbox,
+            returned=() if row is None else row["returned"],
+            rand=self._random,
+        )
+        if self.is_connected:
+            document.connected()
+        return document
+
     # The connection.
 
     async def _run(self) -> None:
@@ -255,29 +315,35 @@ class RealtimeClient:
             try:
                 await self._connect_once()
             except StrettoError as error:
-                if not self._passes(error):
-                    self._give_up(error)
-                    return
-                await asyncio.sleep(self._backoff.next_delay(error.retry_after_ms))
-                continue
+                self._trouble = error
             except Exception as error:
                 logger.exception("connecting failed")
-                self._give_up(Unauthenticated(f"the token provider failed: {error}"))
-                return
-            await self._lost.wait()
-            await self._disconnect()
-            if self._asked_ms is None:
-                await asyncio.sleep(self._backoff.next_delay())
+                self._trouble = InternalError(f"connecting failed: {error}")
             else:
-                await asyncio.sleep(asked_delay(self._asked_ms))
-                self._asked_ms = None
+                await self._lost.wait()
+                await asyncio.sleep(self._pause())
+                continue
+            if not self._passes(self._trouble):
+                self._give_up(self._trouble)
+                return
+            await asyncio.sleep(self._backoff.next_delay(self._trouble.retry_after_ms))
+
+    def _pause(self) -> float:
+        """Return how long to stay away; a server that asked us to leave has drawn it for us."""
+        if self._return_at is None:
+            return self._backoff.next_delay()
+        pause, self._return_at = self._return_at - self._now(), None
+        return max(0.0, pause)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _passes(self, error: StrettoError) -> bool:
         """Tell whether trying again can help."""
         return (
             error.retryable
             or error.code == "internal_error"
-            or (error.code == "token_expired" and callable(self._token))
+            or (error.code == "token_expired" and self._tokens.can_renew)
         )
 
     def _give_up(self, error: StrettoError) -> None:
@@ -289,40 +355,33 @@ class RealtimeClient:
 
     async def _connect_once(self) -> None:
         self._lost.clear()
+        self._return_at = None
+        self._stop_renewing()
         transport = self._make_transport(self._heard, self._on_lost)
-        token = await self._fresh_token()
+        token = await self._tokens.fetch()
         await transport.connect(token)
         self._transport = transport
+        self._trouble = None
         self._backoff.reset()
         self._ready.set()
         for document in list(self._documents.values()):
             document.connected()
         self._rooms.connected()
-
-    async def _disconnect(self) -> None:
-        transport, self._transport = self._transport, None
-        self._cancel_refresh()
-        for document in list(self._documents.values()):
-            document.disconnected()
-        self._rooms.disconnected()
-        if transport is not None:
-            await transport.close()
+        if self._return_at is not None:  # it drains already
+            self._start(self._leave(transport))
 
     def _on_lost(self, error: StrettoError | None) -> None:
-        self._lost.set()
-        self._transport, transport = None, self._transport
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        self._ready.clear()
+        self._stop_renewing()
         for document in list(self._documents.values()):
             document.disconnected()
         self._rooms.disconnected()
         self._listeners.emit("connection.lost", error)
-        if transport is not None:
-            self._start(transport.close())
-
-    async def _fresh_token(self) -> str:
-        if not callable(self._token):
-            return self._token
-        token = self._token()
-        return await token if inspect.isawaitable(token) else token
+        self._start(transport.close())
+        self._lost.set()
 
     # Events.
 
@@ -342,58 +401,51 @@ class RealtimeClient:
             self.limits = limits_of(payload.get("limits", {}))
             for document in self._documents.values():
                 document.replica.limits = self.limits
-            self._schedule_refresh(payload["token_ttl_s"])
+            self._renew_from(payload["token_ttl_s"])
             self._listeners.emit("connection.ready", payload)
         elif event == ServerEvent.TOKEN_EXPIRED:
             self.token_refused()
         elif event == ServerEvent.SHUTDOWN:
-            self._asked_ms = payload["reconnect_after_ms"]
+            self._return_at = self._now() + asked_delay(payload["reconnect_after_ms"])
             self._listeners.emit("server.shutdown", payload)
-            self._start(self._leave())
+            if self._transport is not None:
+                self._start(self._leave(self._transport))
 
-    async def _leave(self) -> None:
+    async def _leave(self, transport: Transport) -> None:
         """Leave a server that shuts down, once it answered what it was asked."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_S):
                 await self._answered.wait()
-        if self._transport is not None:
+        if self._transport is transport:
             self._on_lost(None)
 
     # The token.
 
-    def _schedule_refresh(self, ttl_s: float) -> None:
-        self._cancel_refresh()
-        if callable(self._token):
-            delay = ttl_s * (REFRESH_AT - 0.1 * self._random())
-            self._refresh = asyncio.get_running_loop().call_later(
-                min(delay, 12 * 3600.0), lambda: self._start(self._renew())
-            )
+    def _renew_from(self, ttl_s: float) -> None:
+        """Keep the connection's token fresh; ``ttl_s`` is how long it lives."""
+        self._stop_renewing()
+        self._renewing = self._start(
+            self._tokens.keep(ttl_s, self._give_token, self._token_renewed)
+        )
 
-    def _cancel_refresh(self) -> None:
-        if self._refresh is not None:
-            self._refresh.cancel()
-            self._refresh = None
+    def _stop_renewing(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
 
-    async def _renew(self) -> None:
-        """Give the server a fresh token; what fails is tried again when it is refused."""
-        if not callable(self._token) or not self.is_connected:
-            return
-        try:
-            token = await self._fresh_token()
-            answer = await self.request(SESSION, "refresh_token", {"token": token})
-        except StrettoError as error:
-            logger.warning("the token was not renewed: %s", error.message)
-        except Exception:
-            logger.exception("the token provider failed")
-        else:
-            self._schedule_refresh(answer["token_ttl_s"])
-            for document in list(self._documents.values()):
-                document.token_renewed()
+    async def _give_token(self, token: str) -> float:
+        answer = await self.request(SESSION, "refresh_token", {"token": token})
+        return float(answer["token_ttl_s"])
 
-    def _start(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _token_renewed(self) -> None:
+        for document in list(self._documents.values()):
+            document.token_renewed()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def fresh_client() -> str:

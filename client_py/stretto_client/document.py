@@ -5,17 +5,23 @@ reported, and the time passes that it knows nothing of.
 """
 
 import asyncio
+import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
+from weakref import WeakSet
 
-from stretto_client.backoff import repeat_delay
+from stretto_client.backoff import Random, repeat_delay
+from stretto_client.changes import Changes
+from stretto_client.cursors import Cursor, OwnCursor, Ranges
+from stretto_client.edits import moved
 from stretto_client.listeners import HandlerT, Listeners
-from stretto_core.errors import InvalidRequest, NotJoined, StrettoError, error_from_payload
-from stretto_core.ot import Component, map_position
+from stretto_core.errors import InternalError, NotJoined, StrettoError, error_from_payload
+from stretto_core.ot import Component
 from stretto_core.protocol import DOCS, ServerEvent
 from stretto_core.replica import (
     Changed,
@@ -30,8 +36,10 @@ from stretto_core.replica import (
     RoleChanged,
 )
 
-CURSOR_INTERVAL_S: Final = 0.1
-"""A moving cursor is told of at most ten times a second."""
+logger = logging.getLogger(__name__)
+
+UNREADABLE: Final = (AttributeError, KeyError, TypeError, ValueError)
+"""What it raises to read a payload that is not what the contract says."""
 
 
 class Status(StrEnum):
@@ -40,15 +48,6 @@ class Status(StrEnum):
     SAVED = "saved"
     SAVING = "saving"
     OFFLINE = "offline"
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Another member's selections, as ``(anchor, head)`` in code points of the text shown."""
-
-    member_id: str
-    user: dict[str, str]
-    ranges: list[tuple[int, int]]
 
 
 class Link(Protocol):
@@ -71,6 +70,24 @@ class Link(Protocol):
         """Forget a document."""
 
 
+class Keep(Protocol):
+    """What stores unsent edits, so that another process can go on with them."""
+
+    def changed(self, doc: str, unsent: Callable[[], dict[str, Any] | None]) -> None:
+        """Store what ``unsent`` returns, soon; nothing is kept where it returns None."""
+
+    async def stored(self) -> None:
+        """Wait until everything that changed so far is stored. Raises Unavailable."""
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Somebody waits for an edit, and wants to know whether it was refused."""
+
+    edit: int
+    refusal: StrettoError | None = None
+
+
 class LiveDocument:
     """One document, open for as long as :meth:`close` was not called.
 
@@ -89,28 +106,35 @@ class LiveDocument:
         link: Link,
         replica: Replica,
         *,
-        keep: Callable[[Replica], None] | None = None,
-        rand: Callable[[], float] = random.random,
+        keep: Keep | None = None,
+        returned: Iterable[Mapping[str, Any]] = (),
+        rand: Random = random.random,
     ) -> None:
-        """Use :meth:`RealtimeClient.open`; ``keep`` stores the replica after each change."""
+        """Use :meth:`RealtimeClient.open`; ``returned`` is what :meth:`unsent` once held."""
         self.replica = replica
-        self.returned: list[Returned] = []
-        """What was given back so far, for applications that did not listen in time."""
+        self.returned = [_returned_from(payload) for payload in returned]
+        """What was given back and no handler of ``returned`` took: see :meth:`take_returned`."""
+        self.openers = 0
+        """How many calls wait for the opening."""
         self._link = link
         self._keep = keep
         self._random = rand
         self._listeners = Listeners()
         self._members: dict[str, dict[str, Any]] = {}
-        self._queues: set[asyncio.Queue[Changed | None]] = set()
+        self._readers: WeakSet[Changes] = WeakSet()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._news: deque[Effect | Status] = deque()
+        self._telling = False
         self._progress = asyncio.Event()
+        self._watches: list[_Watch] = []
+        self._settled = replica.settled
         self._retry: asyncio.TimerHandle | None = None
         self._failures = 0
-        self._cursor: list[tuple[int, int]] | None = None
-        self._cursor_stale = False
-        self._cursor_timer: asyncio.TimerHandle | None = None
+        self._connection = 0
+        self._cursor = OwnCursor(self._may_send_cursor, self._tell_cursor)
         self._status = Status.OFFLINE
         self._left = False
+        self._gone = asyncio.Event()
 
     @property
     def id(self) -> str:
@@ -138,6 +162,11 @@ class LiveDocument:
         if not (self._link.is_connected and self.replica.is_open):
             return Status.OFFLINE
         return Status.SAVED if self.replica.is_saved else Status.SAVING
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was closed, by the server or by us; open it again to go on."""
+        return self._left or self.replica.closed is not None
 
     @property
     def members(self) -> list[dict[str, Any]]:
@@ -189,6 +218,24 @@ class LiveDocument:
         self._report(self.replica.edit(op))
         self._advance()
 
+    async def commit(self, op: Sequence[Component]) -> int:
+        """Apply ``op`` and wait until it is in the journal; return the replica's version.
+
+        Raises what :meth:`apply` and :meth:`saved` raise, and the error with which the server
+        refused the edit. Cancelling does not take the edit back.
+        """
+        self.edit(op)
+        watch = _Watch(self.replica.made)
+        self._watches.append(watch)
+        try:
+            while self.replica.settled < watch.edit:
+                await self._next_progress()
+        finally:
+            self._watches.remove(watch)
+        if watch.refusal is not None:
+            raise watch.refusal
+        return self.version
+
     async def saved(self) -> None:
         """Wait until every edit made so far is in the journal, or was given back.
 
@@ -200,7 +247,7 @@ class LiveDocument:
             await self._next_progress()
 
     async def opened(self) -> None:
-        """Wait until the document is known. Raises the error that closed it."""
+        """Wait until the text is known. Raises the error that closed it; cancelling is safe."""
         while not self.replica.known:
             await self._next_progress()
 
@@ -212,15 +259,33 @@ class LiveDocument:
         self._progress.clear()
         await self._progress.wait()
 
-    async def changes(self) -> AsyncIterator[Changed]:
-        """Give every change of the text from now on, until the document is closed."""
-        queue: asyncio.Queue[Changed | None] = asyncio.Queue()
-        self._queues.add(queue)
-        try:
-            while (change := await queue.get()) is not None:
-                yield change
-        finally:
-            self._queues.discard(queue)
+    def changes(self) -> Changes:
+        """Return an iterator over every change of the text from now on.
+
+        It ends with the document, and raises Busy when it is read too slowly.
+        """
+        reader = Changes()
+        if self.is_over:
+            reader.end()
+        self._readers.add(reader)
+        return reader
+
+    def take_returned(self) -> list[Returned]:
+        """Return what was given back so far and forget it: it is the application's now."""
+        taken, self.returned = self.returned, []
+        self._store()
+        return taken
+
+    def unsent(self) -> dict[str, Any] | None:
+        """Return what must not be lost with this process, as JSON; None when nothing is."""
+        replica = self.replica
+        has_edits = replica.in_flight is not None or bool(replica.buffer)
+        if not has_edits and not self.returned:
+            return None
+        return {
+            "state": replica.state() if has_edits else None,
+            "returned": [_returned_payload(returned) for returned in self.returned],
+        }
 
     def on(self, event: str, handler: HandlerT) -> HandlerT:
         """Call ``handler`` for every ``event``; see the class for their names."""
@@ -231,34 +296,43 @@ class LiveDocument:
 
         They are sent once no edit is unsaved, and follow the text until they are set again.
         """
-        self._cursor = None if ranges is None else [(int(a), int(h)) for a, h in ranges]
-        self._cursor_stale = True
-        self._send_cursor()
+        self._cursor.set(ranges)
 
     async def close(self) -> None:
-        """Leave the document. Unsaved edits are not waited for: await :meth:`saved` first."""
+        """Leave the document. Unsaved edits are not waited for: await :meth:`saved` first.
+
+        Cancelled, it is left all the same.
+        """
         if self._left:
+            await self._gone.wait()
             return
-        self._left = True
         was_open = self.replica.is_open
-        self._link.document_closed(self)
-        await self.stop()
-        if was_open and self._link.is_connected:
-            with suppress(StrettoError):
-                await self._link.request(DOCS, "close", {"doc": self.id})
+        try:
+            await self._halt()
+            if was_open and self._link.is_connected:
+                with suppress(StrettoError):
+                    await self._link.request(DOCS, "close", {"doc": self.id})
+        finally:
+            self._gone.set()
+            self._link.document_closed(self)
 
     async def stop(self) -> None:
-        """Stop every task and timer, as when the client closes."""
+        """End as when the client closes: the server learns it from the connection."""
+        try:
+            await self._halt()
+        finally:
+            self._gone.set()
+
+    async def _halt(self) -> None:
+        """Stop every task and timer."""
         self._left = True
-        for timer in (self._retry, self._cursor_timer):
-            if timer is not None:
-                timer.cancel()
-        for queue in self._queues:
-            queue.put_nowait(None)
+        self._cancel_retry()
+        self._end_readers()
         self._progress.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._cursor.stop()
         await self._listeners.stop()
 
     # What the client tells.
@@ -266,11 +340,12 @@ class LiveDocument:
     def connected(self) -> None:
         """Go on: the client is connected."""
         self._failures = 0
+        self._cancel_retry()
         self._advance()
-        self._tell_status()
 
     def disconnected(self) -> None:
         """Wait: the connection is lost."""
+        self._connection += 1
         self.replica.disconnected()
         self._cancel_retry()
         self._tell_status()
@@ -287,13 +362,26 @@ class LiveDocument:
 
     def received(self, event: str, payload: dict[str, Any]) -> None:
         """Take an event of this document."""
+        if self._left:
+            return
+        try:
+            effects = self._read(event, payload)
+        except UNREADABLE:
+            logger.exception("cannot read the event %s of %s", event, self.id)
+            self.replica.disconnected()  # opening with `since` brings what it would have told
+            self._wait_after(InternalError())
+            effects = []
+        self._report(effects)
+        self._advance()
+
+    def _read(self, event: str, payload: dict[str, Any]) -> list[Effect]:
         if event == ServerEvent.PRESENCE:
             self._take_presence(payload)
         elif event == ServerEvent.CLOSED:
-            self._report(self.replica.close(error_from_payload(payload.get("error", {}))))
+            return self.replica.close(error_from_payload(payload.get("error", {})))
         elif event != ServerEvent.REFUSED:  # our requests have acks
-            self._report(self.replica.received(event, payload))
-        self._advance()
+            return self.replica.received(event, payload)
+        return []
 
     # Requests.
 
@@ -303,24 +391,36 @@ class LiveDocument:
             request = self.replica.next_request()
             if request is None:
                 break
-            if self._keep is not None:
-                self._keep(self.replica)  # before it leaves: a seq means one operation
+            self._store()
             task = asyncio.create_task(self._perform(request))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        self._send_cursor()
+        self._tell_status()
+        self._cursor.advance()
 
     async def _perform(self, request: Request) -> None:
+        connection = self._connection
         try:
+            if request.event == "submit" and self._keep is not None:
+                await self._keep.stored()  # before it leaves: a seq means one operation
+            if connection != self._connection:
+                return  # another connection would not know what to do with it
             answer = await self._link.request(DOCS, request.event, request.payload)
-        except StrettoError as error:
-            effects = self.replica.failed(request, error)
-            self._wait_after(error)
-        else:
-            self._failures = 0
             effects = self.replica.answered(request, answer)
+            self._failures = 0
+        except StrettoError as error:
+            effects = self._failed(request, error, connection)
+        except UNREADABLE:
+            logger.exception("cannot read the answer to %s of %s", request.event, self.id)
+            effects = self._failed(request, InternalError(), connection)
         self._report(effects)
         self._advance()
+
+    def _failed(self, request: Request, error: StrettoError, connection: int) -> list[Effect]:
+        effects = self.replica.failed(request, error)
+        if connection == self._connection:
+            self._wait_after(error)
+        return effects
 
     def _wait_after(self, error: StrettoError) -> None:
         """Do not send again at once what was just refused for a while."""
@@ -344,45 +444,83 @@ class LiveDocument:
 
     # Effects.
 
+    def _store(self) -> None:
+        if self._keep is not None:
+            self._keep.changed(self.id, self.unsent)
+
     def _report(self, effects: Sequence[Effect]) -> None:
-        if effects and self._keep is not None:
-            self._keep(self.replica)
-        for effect in effects:
-            self._tell(effect)
         if effects:
+            self._note_returned(effects)
+            for effect in effects:
+                self._note(effect)
+            self._store()
             self._progress.set()
+        self._news.extend(effects)
         self._tell_status()
 
-    def _tell(self, effect: Effect) -> None:
-        match effect:
-            case Changed():
-                self._carry_cursor(effect)
-                for queue in self._queues:
-                    queue.put_nowait(effect)
-                self._listeners.emit("change", effect)
-                self._link.document_changed(self, effect)
-            case Opened():
-                self._members = {member["id"]: member for member in effect.answer["members"]}
-                self._cursor_stale = self._cursor is not None
-                self._listeners.emit("presence", self.members)
-            case Returned():
+    def _note(self, effect: Effect) -> None:
+        """Take in what must agree with the text before any handler runs."""
+        if isinstance(effect, Changed):
+            self._cursor.carry(effect)
+            for reader in list(self._readers):
+                reader.put(effect)
+        elif isinstance(effect, Opened):
+            self._members = {member["id"]: member for member in effect.answer["members"]}
+            self._cursor.reopened()
+        elif isinstance(effect, Closed):
+            self._end_readers()
+
+    def _note_returned(self, effects: Sequence[Effect]) -> None:
+        """Keep what is given back, and the reason for those whose edit it was."""
+        settled, self._settled = self._settled, self.replica.settled
+        for effect in effects:
+            if not isinstance(effect, Returned):
+                continue
+            if not self._listeners.has("returned"):
                 self.returned.append(effect)
-                self._listeners.emit("returned", effect)
-            case RoleChanged():
-                self._listeners.emit("role", effect.role)
-            case Closed():
-                for queue in self._queues:
-                    queue.put_nowait(None)
-                self._listeners.emit("closed", effect)
-            case Confirmed():
-                self._listeners.emit("confirmed", effect)
+            for watch in self._watches:
+                if settled < watch.edit <= self._settled:
+                    watch.refusal = effect.error
 
     def _tell_status(self) -> None:
         status = self.status
         if status is not self._status:
             self._status = status
-            self._progress.set()
-            self._listeners.emit("status", status)
+            self._news.append(status)
+        self._tell_news()
+
+    def _tell_news(self) -> None:
+        """Call handlers in the order of events, also for what they cause on the way."""
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._news:
+                self._tell(self._news.popleft())
+        finally:
+            self._telling = False
+
+    def _tell(self, news: Effect | Status) -> None:
+        match news:
+            case Status():
+                self._listeners.emit("status", news)
+            case Changed():
+                self._listeners.emit("change", news)
+                self._link.document_changed(self, news)
+            case Opened():
+                self._listeners.emit("presence", self.members)
+            case Returned():
+                self._listeners.emit("returned", news)
+            case RoleChanged():
+                self._listeners.emit("role", news.role)
+            case Closed():
+                self._listeners.emit("closed", news)
+            case Confirmed():
+                self._listeners.emit("confirmed", news)
+
+    def _end_readers(self) -> None:
+        for reader in list(self._readers):
+            reader.end()
 
     def _take_presence(self, payload: dict[str, Any]) -> None:
         for member in [*payload.get("joined", ()), *payload.get("updated", ())]:
@@ -393,46 +531,37 @@ class LiveDocument:
 
     # The own cursor.
 
-    def _carry_cursor(self, change: Changed) -> None:
-        if self._cursor is not None:
-            bias: Any = 1 if change.origin is Origin.LOCAL else -1
-            self._cursor = [
-                (map_position(anchor, change.op, bias), map_position(head, change.op, bias))
-                for anchor, head in self._cursor
-            ]
-
-    def _send_cursor(self) -> None:
-        if not self._cursor_stale or self._cursor_timer is not None or self._left:
-            return
-        if not self._link.is_connected or not self.replica.is_open or any(self.replica.pending):
-            return
-        self._cursor_stale = False
-        ranges = None if self._cursor is None else [list(pair) for pair in self._cursor]
-        payload = {"doc": self.id, "version": self.version, "ranges": ranges}
-        task = asyncio.create_task(self._perform_cursor(payload))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        self._cursor_timer = asyncio.get_running_loop().call_later(
-            CURSOR_INTERVAL_S, self._cursor_rested
+    def _may_send_cursor(self) -> bool:
+        """Its positions count in a version that the others have: nothing may be pending."""
+        return (
+            self._link.is_connected
+            and self.replica.is_open
+            and not self._left
+            and not any(self.replica.pending)
         )
 
-    def _cursor_rested(self) -> None:
-        self._cursor_timer = None
-        self._send_cursor()
-
-    async def _perform_cursor(self, payload: dict[str, Any]) -> None:
-        with suppress(StrettoError):  # at most once; the next one heals it
+    async def _tell_cursor(self, ranges: Ranges | None) -> bool:
+        payload = {"doc": self.id, "version": self.version, "ranges": ranges}
+        try:
             await self._link.request(DOCS, "cursor", payload)
+        except StrettoError as error:
+            return error.retryable  # what else was refused would be refused again
+        return False
 
 
-def moved(text: str, position: int, length: int, to: int) -> list[Component]:
-    """Return the operation that moves a span; ``to`` counts after its removal.
+def _returned_payload(returned: Returned) -> dict[str, Any]:
+    error = returned.error
+    return {
+        "text": returned.text,
+        "origin": returned.origin,
+        "error": None if error is None else error.to_payload(),
+    }
 
-    Raises InvalidRequest when the span or the target lies outside the text.
-    """
-    span = text[position : position + length]
-    if min(position, length, to) < 0 or len(span) != length or to > len(text) - length:
-        raise InvalidRequest("the span or its target lies outside the text")
-    if to <= position:
-        return [to, span, position - to, -length]
-    return [position, -length, to - position, span]
+
+def _returned_from(payload: Mapping[str, Any]) -> Returned:
+    error = payload["error"]
+    return Returned(
+        payload["text"],
+        Origin(payload["origin"]),
+        None if error is None else error_from_payload(error),
+    )

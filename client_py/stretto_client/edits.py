@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stretto_core.errors import InvalidRequest
-from stretto_core.ot import Operation, input_length, normalize
+from stretto_core.ot import Component, Operation, input_length, normalize
 from stretto_core.replica import Replica
 
 _KEYS = {
@@ -40,6 +40,19 @@ def build_operation(replica: Replica, edit: Mapping[str, Any]) -> Operation:
     if kind == "replace":
         return replica.carried((position, _text(edit), -length), version)
     return _move(replica, position, length, _whole(edit, "to"), version)
+
+
+def moved(text: str, position: int, length: int, to: int) -> list[Component]:
+    """Return the operation that moves a span; ``to`` counts after its removal.
+
+    Raises InvalidRequest when the span or the target lies outside the text.
+    """
+    span = text[position : position + length]
+    if min(position, length, to) < 0 or len(span) != length or to > len(text) - length:
+        raise InvalidRequest("the span or its target lies outside the text")
+    if to <= position:
+        return [to, span, position - to, -length]
+    return [position, -length, to - position, span]
 
 
 def _move(replica: Replica, position: int, length: int, to: int, version: int | None) -> Operation:

@@ -25,6 +25,10 @@ class Listeners:
         self._handlers[event].append(handler)
         return handler
 
+    def has(self, event: str) -> bool:
+        """Tell whether anybody listens to ``event``."""
+        return bool(self._handlers.get(event))
+
     def remove(self, event: str, handler: Handler) -> None:
         """Stop calling ``handler``; one that was not added is fine."""
         if handler in self._handlers[event]:
@@ -44,10 +48,11 @@ class Listeners:
                 task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
-        """Cancel handlers that still run."""
-        for task in self._tasks:
+        """Cancel handlers that still run, but for the one that calls this."""
+        running = self._tasks - {asyncio.current_task()}
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _guarded(event: str, running: Awaitable[None]) -> None:

@@ -17,6 +17,7 @@ import socketio
 
 from stretto_core.errors import (
     InternalError,
+    InvalidRequest,
     StrettoError,
     Unavailable,
     error_from_payload,
@@ -114,6 +115,7 @@ class SocketTransport:
         self._waiting: set[asyncio.Future[Payload]] = set()
         self._watcher: asyncio.Task[None] | None = None
         self._connected = False
+        self._ended = False
 
     async def connect(self, token: str) -> None:
         """Connect and join every namespace with ``token``.
@@ -125,9 +127,11 @@ class SocketTransport:
             async with asyncio.timeout(self._connect_timeout):
                 await self._open_any(token)
                 await self._joined()
+            if self._ended:  # after the last answer, and before we could look at it
+                raise _lost("the connection was lost")
         except TimeoutError:
             await self.close()
-            raise Unavailable(f"no answer from {self._url} in time") from None
+            raise _lost(f"no answer from {self._url} in time") from None
         except BaseException:
             await self.close()
             raise
@@ -135,13 +139,16 @@ class SocketTransport:
 
     async def _open_any(self, token: str) -> None:
         for last, transport in enumerate(self._transports, 1 - len(self._transports)):
+            # A proxy may swallow WebSockets without a word: leave time for the next one.
+            share = self._connect_timeout if last == 0 else self._connect_timeout / 2
             try:
-                await self._open(token, transport)
+                async with asyncio.timeout(share):
+                    await self._open(token, transport)
                 return
             except (socketio.exceptions.ConnectionError, aiohttp.ClientError, OSError) as error:
                 await self._drop()
                 if last == 0:
-                    raise Unavailable(f"cannot connect to {self._url}: {error}") from error
+                    raise _lost(f"cannot connect to {self._url}: {error}") from error
 
     async def _open(self, token: str, transport: str) -> None:
         loop = asyncio.get_running_loop()
@@ -171,14 +178,17 @@ class SocketTransport:
 
     def _listen(self, sio: Any, namespace: str) -> None:
         def connected() -> None:
-            self._settle(namespace, None)
+            if self._connected_to(sio):
+                self._settle(namespace, None)
 
         def refused(*data: Any) -> None:
-            self._settle(namespace, _refusal(data[0] if data else None))
+            if self._connected_to(sio):
+                self._settle(namespace, _refusal(data[0] if data else None))
 
         def disconnected(*_: Any) -> None:
             # A namespace alone is never given back: the server means the connection.
-            self._lose(None)
+            if self._connected_to(sio):
+                self._lose(None)
 
         def event(name: str, *data: Any) -> None:
             if self._connected_to(sio) and len(data) == 1 and isinstance(data[0], dict):
@@ -216,24 +226,29 @@ class SocketTransport:
         """Notice the end of the transport, which python-socketio tells only partly."""
         # Shielded, since cancelling the wait would cancel the library's read loop.
         await asyncio.shield(asyncio.ensure_future(sio.eio.wait()))
-        self._lose(None)
+        if self._connected_to(sio):
+            self._lose(None)
 
     def _lose(self, error: StrettoError | None) -> None:
-        lost = error or Unavailable("the connection was lost")
+        self._ended = True
+        lost = error or _lost("the connection was lost")
         for joining in self._joining:
             self._settle(joining, lost)
         waiting, self._waiting = self._waiting, set()
         for future in waiting:
             if not future.done():
-                future.set_exception(Unavailable("the connection was lost"))
+                future.set_exception(_lost("the connection was lost"))
         if self._connected:
             self._connected = False
             self._on_lost(error)
 
     async def request(self, namespace: str, event: str, payload: Payload) -> Payload:
-        """Send one event and return its answer. See :class:`Transport`."""
+        """Send one event and return its answer. See :class:`Transport`.
+
+        Raises InvalidRequest for what JSON cannot hold.
+        """
         if not self._connected:
-            raise Unavailable("not connected")
+            raise _lost("not connected")
         answer: asyncio.Future[Payload] = asyncio.get_running_loop().create_future()
 
         def answered(*data: Any) -> None:
@@ -246,9 +261,11 @@ class SocketTransport:
                 await self._sio.emit(event, payload, namespace=namespace, callback=answered)
                 return await answer
         except TimeoutError:
-            raise Unavailable(f"no answer to {event} in time") from None
+            raise _lost(f"no answer to {event} in time") from None
         except socketio.exceptions.SocketIOError as error:
-            raise Unavailable(f"cannot send {event}: {error}") from error
+            raise _lost(f"cannot send {event}: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise InvalidRequest(f"{event} cannot be sent: {error}") from error
         finally:
             self._waiting.discard(answer)
 
@@ -262,16 +279,22 @@ class SocketTransport:
         """Give up what is left of a connection, without waiting for a peer that hangs."""
         sio, self._sio = self._sio, None
         session, self._session = self._session, None
-        if sio is not None:
-            with suppress(Exception):
-                async with asyncio.timeout(1.0):
-                    await sio.disconnect()
-        if session is not None:
-            await session.close()
         watcher, self._watcher = self._watcher, None
-        if watcher is not None and watcher is not asyncio.current_task():
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
+        try:
+            if sio is not None:
+                with suppress(Exception):
+                    async with asyncio.timeout(1.0):
+                        await sio.disconnect()
+        finally:  # cancelled or not
+            if watcher is not None:
+                watcher.cancel()
+            if session is not None:
+                await session.close()
+
+
+def _lost(message: str) -> Unavailable:
+    """Return the error of a connection that is not there; nobody asked us to wait."""
+    return Unavailable(message, retry_after_ms=0)
 
 
 def _answer(answer: "asyncio.Future[Payload]", data: Sequence[Any]) -> None:
@@ -289,7 +312,7 @@ def _answer(answer: "asyncio.Future[Payload]", data: Sequence[Any]) -> None:
 def _refusal(data: object) -> StrettoError:
     """Return the error of a CONNECT_ERROR payload."""
     if not isinstance(data, Mapping):
-        return Unavailable("the connection was refused" + (f": {data}" if data else ""))
+        return _lost("the connection was refused" + (f": {data}" if data else ""))
     error = data.get("data")
     if isinstance(error, Mapping) and "code" in error:
         return error_from_payload(error)
