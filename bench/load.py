@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import orjson
@@ -42,10 +42,27 @@ class Plan:
     measured_s: float
 
 
+class Clocks(NamedTuple):
+    """Seconds that passed, and what became of them."""
+
+    wall: float
+    server: float
+    waited: float
+    own: float
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time that all threads of a process have used (10 ms steps)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def waited_seconds(pid: int) -> float:
+    """Return how long a process's main thread could have run, but others had its CPU."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except OSError:  # a kernel that does not count it
+        return 0.0
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -109,8 +126,8 @@ async def _measure(plan: Plan, clients: Sequence[WireClient], tally: Tally) -> d
     finally:
         for task in editing:
             task.cancel()
-    wall, server, own = (late - early for early, late in zip(before, after, strict=True))
-    return _figures(tally, wall, server, own)
+    spent = Clocks(*(late - early for early, late in zip(before, after, strict=True)))
+    return _figures(tally, spent)
 
 
 async def _go_on(editing: "Sequence[asyncio.Task[None]]", seconds: float) -> None:
@@ -120,22 +137,28 @@ async def _go_on(editing: "Sequence[asyncio.Task[None]]", seconds: float) -> Non
         task.result()
 
 
-def _clocks(server_pid: int) -> tuple[float, float, float]:
-    return time.perf_counter(), cpu_seconds(server_pid), time.process_time()
+def _clocks(server_pid: int) -> Clocks:
+    return Clocks(
+        time.perf_counter(),
+        cpu_seconds(server_pid),
+        waited_seconds(server_pid),
+        time.process_time(),
+    )
 
 
-def _figures(tally: Tally, wall: float, server: float, own: float) -> dict[str, float]:
+def _figures(tally: Tally, spent: Clocks) -> dict[str, float]:
     count = len(tally.latencies)
     if not count:
         raise WireError("nothing was acknowledged")
     return {
         "operations": count,
-        "ops_per_s": count / wall,
+        "ops_per_s": count / spent.wall,
         "ack_p50_ms": statistics.median(tally.latencies) * 1e3,
         "ack_p99_ms": percentile(tally.latencies, 0.99) * 1e3,
-        "server_cpu_us_per_op": server / count * 1e6,
-        "server_cpu_share": server / wall,
-        "generator_cpu_share": own / wall,
+        "server_cpu_us_per_op": spent.server / count * 1e6,
+        "server_cpu_share": spent.server / spent.wall,
+        "server_waited_share": spent.waited / spent.wall,
+        "generator_cpu_share": spent.own / spent.wall,
         "frames": tally.frames,
     }
 

@@ -214,6 +214,7 @@ def _row(workload: Workload, journal: str, runs: Sequence[Figures]) -> Row:
         "ack p99 ms": median("ack_p99_ms"),
         "server CPU µs/op": median("server_cpu_us_per_op"),
         "server CPU %": 100 * median("server_cpu_share"),
+        "waited for CPU %": 100 * median("server_waited_share"),
         "generator CPU %": 100 * median("generator_cpu_share"),
         "operations": int(median("operations")),
         "frames received": int(median("frames")),
