@@ -53,6 +53,21 @@ def open_journal(settings: Settings, *, read_only: bool = False) -> Journal:
     raise SettingsError(f"cannot open {settings.journal}: use sqlite:///path or memory://")
 
 
+@contextlib.asynccontextmanager
+async def open_documents(settings: Settings) -> AsyncIterator[Documents]:
+    """Give the documents of a journal that no server holds; nobody is connected."""
+    journal = open_journal(settings)
+    await journal.start()
+    documents = Documents(
+        journal, LocalBus(), settings.limits, history_hours=settings.history_hours
+    )
+    try:
+        yield documents
+    finally:
+        await documents.stop()
+        await journal.close()
+
+
 def sqlite_path(url: str) -> Path | None:
     """Return the file of ``sqlite:///path`` (four slashes for an absolute one), or None."""
     prefix, found, rest = url.partition("sqlite:///")

@@ -17,7 +17,14 @@ from typing import Any, Final
 
 from stretto_core.authority import Authority, Staged, Submission
 from stretto_core.entries import ClientRecord, Entry
-from stretto_core.errors import Busy, Forbidden, InternalError, StrettoError, Unavailable
+from stretto_core.errors import (
+    Busy,
+    Forbidden,
+    InternalError,
+    StrettoError,
+    Unavailable,
+    VersionGone,
+)
 from stretto_core.protocol import (
     DOCS,
     PAGE_BYTES,
@@ -337,8 +344,14 @@ class DocumentActor:
 
     async def _reach_back(self, submissions: Sequence[Submission]) -> None:
         oldest = self.authority.oldest_base(submissions)
-        if oldest is not None:
+        if oldest is None:
+            return
+        try:
             await self.reach_back_to(oldest)
+        except VersionGone as gone:
+            # Compacted since the document was loaded: only who is based there is refused.
+            self.authority.floor = (gone.details or {})["floor"]
+            await self._reach_back(submissions)
 
     async def reach_back_to(self, version: int) -> None:
         """Make sure that the entries after ``version`` are in memory.

@@ -27,9 +27,8 @@ from stretto_core.errors import (
 )
 from stretto_core.protocol import is_resource_id
 from stretto_server import wire_json
-from stretto_server.app import open_journal, sqlite_path
+from stretto_server.app import open_documents, open_journal, sqlite_path
 from stretto_server.auth import Role, issue_token
-from stretto_server.bus.local import LocalBus
 from stretto_server.document_actor import authority_of
 from stretto_server.documents import Documents
 from stretto_server.journal.interface import Head, Journal, Loaded
@@ -269,8 +268,12 @@ async def _operator(arguments: argparse.Namespace) -> AsyncIterator[_Direct | _T
         journal=arguments.journal, data=arguments.data, dev=arguments.dev or None
     )
     url = running_server(settings)
-    async with _direct(settings) if url is None else _through_server(settings, url) as operator:
-        yield operator
+    if url is None:
+        async with open_documents(settings) as documents:
+            yield _Direct(documents)
+    else:
+        async with _through_server(settings, url) as operator:
+            yield operator
 
 
 @asynccontextmanager
@@ -297,20 +300,6 @@ async def _through_server(settings: Settings, url: str) -> AsyncIterator[_Throug
             yield _ThroughServer(session, url)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable(f"the server at {url} did not answer: {error}") from error
-
-
-@asynccontextmanager
-async def _direct(settings: Settings) -> AsyncIterator[_Direct]:
-    journal = open_journal(settings)
-    await journal.start()
-    documents = Documents(
-        journal, LocalBus(), settings.limits, history_hours=settings.history_hours
-    )
-    try:
-        yield _Direct(documents)
-    finally:
-        await documents.stop()
-        await journal.close()
 
 
 def running_server(settings: Settings) -> str | None:

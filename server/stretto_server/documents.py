@@ -96,7 +96,11 @@ class Documents:
             )
 
     async def delete(self, doc: str) -> bool:
-        """Delete a document for everyone; tell whether there was one."""
+        """Delete a document for everyone; tell whether there was one.
+
+        Raises ShuttingDown, Unavailable.
+        """
+        self._refuse_while_draining()
         async with self._registry.exclusive(doc) as document:
             if document is not None:
                 await document.actor.flush()
@@ -110,8 +114,9 @@ class Documents:
     async def replace(self, doc: str, text: str, *, user: str = SERVER_USER) -> Head:
         """Start another history of a document with ``text``; those who have it open follow.
 
-        Raises TooLarge, InvalidOperation for a lone surrogate, Unavailable.
+        Raises TooLarge, InvalidOperation for a lone surrogate, ShuttingDown, Unavailable.
         """
+        self._refuse_while_draining()
         if len(text) > self._limits.document_chars:
             raise TooLarge(f"a document holds {self._limits.document_chars} characters")
         at_ms = now_ms()
@@ -133,8 +138,7 @@ class Documents:
         doc, client, fence = request["doc"], request["client"], request.get("fence")
         connection.require_live_token()
         role = authorize(connection.who, f"docs/{doc}", Action.SEE)
-        if self._draining:
-            raise ShuttingDown
+        self._refuse_while_draining()
         if fence == client:
             raise InvalidRequest(details={"fence": ["a client cannot fence itself"]})
         most = self._limits.open_documents
@@ -236,6 +240,10 @@ class Documents:
     async def stop(self) -> None:
         """Stop every timer and task; what is not answered yet stays unknown to its client."""
         await self._registry.close()
+
+    def _refuse_while_draining(self) -> None:
+        if self._draining:
+            raise ShuttingDown
 
     def _seated(self, connection: Connection, doc: str) -> tuple[OpenDocument, Seat]:
         document = self._registry.get(doc)

@@ -4,7 +4,7 @@ import secrets
 from typing import Final
 
 from stretto_core.entries import Entry, next_hash
-from stretto_core.ot import check
+from stretto_core.ot import check, normalize
 from stretto_core.protocol import NO_HASH
 from stretto_server.document_actor import now_ms
 from stretto_server.journal.interface import Journal
@@ -25,10 +25,12 @@ def new_history(
     entries: list[Entry] = []
     hashes: list[str] = []
     reached = NO_HASH
-    for start in range(0, len(text), most_inserted):
+    # An empty text is written too, by an operation that does nothing: a document at
+    # version 0 counts as one that nobody wrote to, and is dropped when idle.
+    for start in range(0, max(1, len(text)), most_inserted):
         piece = text[start : start + most_inserted]
-        op = (start, piece) if start else (piece,)
-        check(op)
+        check((piece,))
+        op = normalize((start, piece))
         entries.append(Entry(client, len(entries) + 1, op, user, at_ms))
         reached = next_hash(reached, entries[-1])
         hashes.append(reached)

@@ -14,8 +14,12 @@ def test_named_files_exist(name: str) -> None:
     text = (ROOT / name).read_text()
     named = re.findall(r"`([\w./-]+\.(?:py|ts|md|cfg|toml|json|lua)|[\w.-]+(?:/[\w.-]+)*/)`", text)
     sources = [ROOT / part for part in ("core", "server", "client_py")]
-    known = {path.name for source in sources for path in source.rglob("*.py")}
-    missing = [one for one in named if one not in known and not (ROOT / one).exists()]
+    known = [f"/{path.as_posix()}" for source in sources for path in source.rglob("*.py")]
+    missing = [
+        one
+        for one in named
+        if not (ROOT / one).exists() and not any(path.endswith(f"/{one}") for path in known)
+    ]
     assert not missing
 
 

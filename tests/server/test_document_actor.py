@@ -16,6 +16,7 @@ from stretto_core.errors import (
     SequenceGap,
     Unavailable,
     VersionAhead,
+    VersionGone,
 )
 from stretto_core.protocol import Limits
 from stretto_server import document_actor
@@ -241,3 +242,17 @@ async def test_stopping_leaves_the_outcome_unknown(desk: Desk) -> None:
     await desk.actor.stop()
     with pytest.raises(Unavailable):
         await answer
+
+
+async def test_a_compaction_meanwhile_refuses_only_who_is_based_below_it(desk: Desk) -> None:
+    for seq in range(1, 9):
+        await desk.submit(ANN, seq, seq - 1, "x")
+    await desk.actor.snapshot()
+    await desk.journal.compact("notes", "epoch", 6)
+    desk.actor.authority.trim(8)
+    old, new = desk.submit(BOB, 1, 2, "old"), desk.submit(ANN, 9, 8, "new")
+    assert await new == 9
+    with pytest.raises(VersionGone):
+        await old
+    assert desk.actor.authority.floor == 6
+    assert await desk.submit(BOB, 1, 7, "later") == 10

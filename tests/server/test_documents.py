@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stretto_core.errors import InvalidOperation, NotFound, TooLarge, VersionAhead
+from stretto_core.errors import InvalidOperation, NotFound, ShuttingDown, TooLarge, VersionAhead
 from stretto_server.server import RealtimeServer
 from tests.server.conftest import Connect
 
@@ -75,3 +75,19 @@ async def test_delete_tells_whether_there_was_one(server: RealtimeServer) -> Non
     assert await server.documents.delete("notes") is False
     with pytest.raises(NotFound):
         await server.documents.read("notes")
+
+
+async def test_an_empty_text_is_a_history_too(server: RealtimeServer) -> None:
+    await server.documents.edit("notes", ["x"])
+    head = await server.documents.replace("notes", "")
+    assert head.version == 1
+    assert await server.documents.read("notes") == ""
+
+
+async def test_a_draining_server_changes_no_history(server: RealtimeServer) -> None:
+    await server.documents.edit("notes", ["x"])
+    await server.documents.drain(1.0)
+    with pytest.raises(ShuttingDown):
+        await server.documents.delete("notes")
+    with pytest.raises(ShuttingDown):
+        await server.documents.replace("notes", "y")

@@ -7,6 +7,8 @@ from typing import Any, Self
 
 import socketio
 
+from stretto_core.protocol import ServerEvent
+from stretto_core.replies import ANSWERS, EVENTS, REFUSAL
 from stretto_server.auth import issue_token
 from stretto_server.server import RealtimeServer
 
@@ -38,6 +40,8 @@ class Wire:
     def __init__(self) -> None:
         self.sio = socketio.AsyncClient(reconnection=False, logger=False)
         self.heard: list[tuple[str, str, Any]] = []
+        self.undescribed: list[str] = []
+        """What the server sent that the contract does not describe so."""
         self._news = asyncio.Event()
 
     @classmethod
@@ -67,6 +71,9 @@ class Wire:
 
     def _listener(self, namespace: str) -> Any:
         async def hear(event: str, *arguments: Any) -> None:
+            if event in tuple(ServerEvent):
+                problems = EVENTS[namespace][ServerEvent(event)].validate(arguments[0])
+                self.undescribed += [f"{namespace} {event}: {problems}"] if problems else []
             self.heard.append((namespace, event, arguments[0] if arguments else None))
             self._news.set()
 
@@ -75,6 +82,12 @@ class Wire:
     async def call(self, event: str, payload: Any, namespace: str = "/docs") -> dict[str, Any]:
         """Return the ack object."""
         answer: dict[str, Any] = await self.sio.call(event, payload, namespace=namespace, timeout=5)
+        if not answer["ok"]:
+            problems = REFUSAL.validate(answer)
+        else:
+            described = {key: value for key, value in answer.items() if key != "ok"}
+            problems = ANSWERS[namespace][event].validate(described)
+        self.undescribed += [f"answer to {event}: {problems}"] if problems else []
         return answer
 
     async def ok(self, event: str, payload: Any, namespace: str = "/docs") -> dict[str, Any]:
@@ -115,12 +128,13 @@ class Wire:
     async def closed(self) -> None:
         """Wait until the connection is gone."""
         async with asyncio.timeout(5):
-            while self.sio.connected:  # noqa: ASYNC110
+            while self.sio.connected:
                 await asyncio.sleep(0.01)
 
     async def close(self) -> None:
         await self.sio.disconnect()
         await self.sio.shutdown()
+        assert self.undescribed == []
 
 
 class Paper:
