@@ -3,6 +3,7 @@
 #   make test   every check and every test         make check  lint, types, architecture
 #   make bench  benchmarks                         make soak   the long runs
 #   make fmt    format the code                    make clean  forget what was built
+#   make protocol   write the TypeScript types, JSON Schema and AsyncAPI of the protocol
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -18,7 +19,7 @@ WEB_SOURCES := $(shell find $(WEB)/sdk $(WEB)/app -type f \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONWARNINGS ?=
 
-.PHONY: help run serve test check lint types python-tests web-tests bench soak fmt clean services
+.PHONY: help run serve test check lint types python-tests web-tests bench soak protocol fmt clean services
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -69,6 +70,7 @@ test: services check python-tests web-tests
 check: $(STAMPS)/dev $(WEB)/node_modules/.package-lock.json
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
+	@$(BIN)/python -m tools.generate_protocol --check
 	@$(BIN)/pytest tests/architecture
 	@cd $(WEB) && npm run --silent check
 
@@ -85,6 +87,9 @@ soak: $(STAMPS)/dev $(PAGE)
 	@$(BIN)/python -m tests.core.simulation --seeds 10000
 	@for trace in bench/traces/sveltecomponent.json.gz bench/traces/friendsforever.schedule.jsonl.gz; do \
 	    $(BIN)/stretto replay $$trace --kill 3 --seed $$RANDOM; done
+
+protocol: $(STAMPS)/server
+	@$(BIN)/python -m tools.generate_protocol
 
 fmt: $(STAMPS)/dev
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
