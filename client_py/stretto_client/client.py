@@ -6,12 +6,13 @@ import random
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, overload
 
 from stretto_client.backoff import Backoff, asked_delay
-from stretto_client.document import LiveDocument
+from stretto_client.document import UNREADABLE, LiveDocument
 from stretto_client.edits import build_operation
 from stretto_client.listeners import HandlerT, Listeners
 from stretto_client.outbox import Outbox
@@ -102,13 +103,10 @@ class RealtimeClient:
         is safe.
         """
         runner = await self._begin()
-        waiting = asyncio.ensure_future(self._ready.wait())
-        try:
-            await asyncio.wait(
-                [waiting, runner], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            waiting.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not (self.is_connected or runner.done()):
+                    await _first(self._ready.wait(), runner)
         if self.error is not None:
             raise self.error
         if not self.is_connected:
@@ -154,10 +152,16 @@ class RealtimeClient:
     ) -> None:
         await self.close()
 
-    def on(self, event: str, handler: HandlerT | None = None) -> Any:
+    @overload
+    def on(self, event: str) -> Callable[[HandlerT], HandlerT]: ...
+
+    @overload
+    def on(self, event: str, handler: HandlerT) -> HandlerT: ...
+
+    def on(self, event: str, handler: HandlerT | None = None) -> object:
         """Call ``handler`` for every ``event``; without a handler, a decorator."""
         if handler is None:
-            return lambda decorated: self._listeners.add(event, decorated)
+            return partial(self._listeners.add, event)
         return self._listeners.add(event, handler)
 
     async def request(self, namespace: str, event: str, payload: dict[str, Any]) -> dict[str, Any]:
@@ -386,8 +390,14 @@ class RealtimeClient:
     # Events.
 
     def _heard(self, namespace: str, event: str, payload: dict[str, Any]) -> None:
+        try:
+            self._hear(namespace, event, payload)
+        except UNREADABLE:
+            logger.exception("cannot read the event %s of %s", event, namespace)
+
+    def _hear(self, namespace: str, event: str, payload: dict[str, Any]) -> None:
         if namespace == DOCS:
-            document = self._documents.get(payload.get("doc", ""))
+            document = self._documents.get(payload["doc"])
             if document is not None:
                 document.received(event, payload)
         elif namespace == ROOMS:
@@ -446,6 +456,15 @@ class RealtimeClient:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+async def _first(waiting: Coroutine[Any, Any, Any], running: asyncio.Task[Any]) -> None:
+    """Wait for either; what runs goes on."""
+    task = asyncio.create_task(waiting)
+    try:
+        await asyncio.wait([task, running], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        task.cancel()
 
 
 def fresh_client() -> str:
