@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench import operations
 from bench.load import Plan, argument_of
 from bench.machine import available_cpus, disk_of
 from bench.report import Report, Row, Table, median_ratio, progress
@@ -31,6 +32,9 @@ START_S: Final = 30.0
 STOP_S: Final = 10.0
 ENDING_S: Final = 60.0
 """How long the generator may take to connect, settle and check, beside the measuring."""
+
+JSON_COUNT: Final = 10_000
+"""A tenth of a second of what every machine does, before and after each measurement."""
 
 FOREIGN: Final = ("STRETTO_", "REDIS_URL", "DATABASE_URL", "PORT", "WEB_CONCURRENCY", "DYNO")
 """What an environment must not tell the server."""
@@ -94,7 +98,15 @@ def measure(workload: Workload, journal: str, sizes: Sizes, folder: Path) -> Fig
             warm_up_s=sizes.warm_up_s,
             measured_s=sizes.measured_s,
         )
-        return generate(plan)
+        before = json_us()
+        figures = generate(plan)
+        return {**figures, "json_us": (before + json_us()) / 2}
+
+
+def json_us() -> float:
+    """Return the microseconds of a submit's JSON, both ways, on the server's CPU just now."""
+    with _pinned(0):
+        return operations.seconds_of_json(JSON_COUNT) / JSON_COUNT * 1e6
 
 
 @contextmanager
@@ -213,6 +225,9 @@ def _row(workload: Workload, journal: str, runs: Sequence[Figures]) -> Row:
         "ack p50 ms": median("ack_p50_ms"),
         "ack p99 ms": median("ack_p99_ms"),
         "server CPU µs/op": median("server_cpu_us_per_op"),
+        "CPU per op / JSON": statistics.median(
+            run["server_cpu_us_per_op"] / run["json_us"] for run in runs
+        ),
         "server CPU %": 100 * median("server_cpu_share"),
         "waited for CPU %": 100 * median("server_waited_share"),
         "generator CPU %": 100 * median("generator_cpu_share"),
