@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ async def test_what_changes_while_the_disk_is_busy_goes_out_as_one(path: Path) -
 
     outbox._file.write = noting  # type: ignore[method-assign]
     for number in range(1_000):
-        outbox.changed("a", lambda number=number: row_of(str(number)))
+        outbox.changed("a", partial(row_of, str(number)))
         if number % 100 == 99:
             await asyncio.sleep(0)
     await outbox.stored()
