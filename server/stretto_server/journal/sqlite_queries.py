@@ -10,11 +10,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
-import orjson
-
 from stretto_core.entries import ClientRecord, Entry
 from stretto_core.errors import Forbidden, VersionGone
 from stretto_core.protocol import NO_HASH
+from stretto_server import wire_json
 from stretto_server.journal.interface import (
     Appended,
     AppendResult,
@@ -61,7 +60,7 @@ class NewEntry:
 def encode(entries: Sequence[Entry], hashes: Sequence[str]) -> list[NewEntry]:
     """Return ``entries`` encoded, each with its hash. Raises ValueError on unequal lengths."""
     return [
-        NewEntry(entry, orjson.dumps(entry.op).decode(), bytes.fromhex(digest))
+        NewEntry(entry, wire_json.dumps(entry.op), bytes.fromhex(digest))
         for entry, digest in zip(entries, hashes, strict=True)
     ]
 
@@ -330,7 +329,7 @@ def _entries(
     )
     with closing(rows):
         for name, seq, op, user, at_ms, digest in rows:
-            yield Entry(name, seq, tuple(orjson.loads(op)), user, at_ms), digest.hex()
+            yield Entry(name, seq, tuple(wire_json.loads(op)), user, at_ms), digest.hex()
 
 
 def _entries_after(connection: sqlite3.Connection, document: int, after: int) -> tuple[Entry, ...]:

@@ -6,6 +6,7 @@ event that is not in the table reaches nothing, whatever it is called.
 """
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -45,7 +46,7 @@ class Context:
     draining: bool = False
 
 
-class Namespace:
+class Namespace(ABC):
     """One Socket.IO namespace; subclasses give its name and its table of handlers."""
 
     name: ClassVar[str]
@@ -57,9 +58,9 @@ class Namespace:
         if set(self._handlers) != set(self._requests):
             raise AssertionError(f"{self.name} must handle exactly the events of the contract")
 
+    @abstractmethod
     def handlers(self) -> Mapping[str, Handler]:
         """Return the table: event name → what handles it."""
-        raise NotImplementedError
 
     async def joined(self, connection: Connection) -> None:
         """Continue once a client knows that it joined this namespace."""

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from stretto_core.errors import ERRORS
-from stretto_core.protocol import REQUESTS, Limits
+from stretto_core.protocol import Limits
 from stretto_server.namespaces.boundary import Namespace
 from stretto_server.server import RealtimeServer
 from tests.server.conftest import Connect, Serve
-from tests.server.wire import EDITOR, VIEWER, Wire, client_id
+from tests.server.wire import VIEWER, Wire, client_id
 
 FOREIGN = client_id()
 
@@ -196,36 +195,3 @@ async def test_an_unknown_namespace_is_named_so(server: RealtimeServer) -> None:
         )
     await wire.close()
     assert errors == [{"message": "Invalid namespace"}]
-
-
-def test_every_code_of_the_contract_exists() -> None:
-    assert set(ERRORS) == set(
-        [
-            "unauthenticated",
-            "token_expired",
-            "forbidden",
-            "not_found",
-            "not_joined",
-            "invalid_request",
-            "invalid_operation",
-            "too_large",
-            "rate_limited",
-            "room_full",
-            "revision_conflict",
-            "version_ahead",
-            "version_gone",
-            "sequence_gap",
-            "epoch_changed",
-            "busy",
-            "unavailable",
-            "shutting_down",
-            "internal_error",
-        ]
-    )
-    retryable = {code for code, cls in ERRORS.items() if cls.retryable}
-    assert retryable == {"rate_limited", "busy", "unavailable", "shutting_down"}
-
-
-async def test_grants_of_the_tests_cover_the_events() -> None:
-    assert set(REQUESTS) == {"/", "/docs", "/rooms"}
-    assert set(EDITOR) == {"docs/*", "rooms/*"}
