@@ -16,3 +16,16 @@ export function backoff(attempt: number, chance: number): number {
   const ceiling = Math.min(LONGEST_MS, FIRST_MAX_MS * 2 ** Math.min(attempt, 16));
   return Math.round(FIRST_MIN_MS + (ceiling - FIRST_MIN_MS) * chance);
 }
+
+/** The first repetition of a refused request waits no longer. */
+export const REPEAT_FIRST_MS = 100;
+
+/**
+ * Return how long to wait before a refused request is sent again on the same connection, in
+ * milliseconds: what the server asked for, and a little more by chance, so that clients that
+ * were refused together do not come back together.
+ */
+export function repeatDelay(attempt: number, chance: number, askedMs = 0): number {
+  const ceiling = Math.min(LONGEST_MS, REPEAT_FIRST_MS * 2 ** Math.min(attempt, 16));
+  return askedMs + Math.round(ceiling * chance);
+}

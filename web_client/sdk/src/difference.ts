@@ -1,5 +1,10 @@
-import { isHighSurrogate, type Operation, OperationBuilder, pointLength } from "./operation.js";
-import { isLowSurrogate } from "./units.js";
+import {
+  isHighSurrogate,
+  isLowSurrogate,
+  type Operation,
+  OperationBuilder,
+  pointLength,
+} from "./operation.js";
 
 /** Comparing token by token takes quadratic time: what multiplies to more is not compared. */
 const CHARACTERS = 250_000;

@@ -1,8 +1,12 @@
-/** One open document: the replica with its connection. */
-import { backoff } from "./backoff.js";
-import { asStrettoError, errorFromPayload, StrettoError } from "./errors.js";
+/** One open document: its replica with the connection and with what is kept of it. */
+import { repeatDelay } from "./backoff.js";
+import { buildOperation, type Edit } from "./edits.js";
+import type { Effect, Origin, ReplicaRequest } from "./effects.js";
+import { asStrettoError, StrettoError } from "./errors.js";
 import { Emitter } from "./events.js";
+import type { Lane } from "./keep.js";
 import type { Operation } from "./operation.js";
+import { readClosed, readPresence, readVersion } from "./payloads.js";
 import {
   ClientEvent,
   DEFAULT_LIMITS,
@@ -11,14 +15,14 @@ import {
   type Limits,
   type Member,
   type Payload,
-  type Presence,
   type Range,
   type Role,
   ServerEvent,
 } from "./protocol.js";
-import { type Effect, type Origin, Replica, type ReplicaRequest } from "./replica.js";
+import type { Replica } from "./replica.js";
 import { Roster } from "./roster.js";
-import { type Change, mapUnit } from "./units.js";
+import { OwnSelection } from "./selection.js";
+import type { Change } from "./units.js";
 
 /**
  * `saved`: the journal has everything. `saving`: it will in a moment. `offline`: the document
@@ -41,67 +45,106 @@ export interface RemoteCursor {
   readonly ranges: readonly Range[];
 }
 
+/**
+ * Text of the user's that could not stay in the document. After `refused` it is what the edit
+ * had inserted; after `replaced` it is the whole text as it was shown before.
+ */
+export interface Returned {
+  readonly origin: "refused" | "replaced";
+  readonly text: string;
+  readonly error: StrettoError | undefined;
+}
+
 /** What a LiveDocument reports. */
 export interface DocumentEvents {
   change: TextChange;
   status: Status;
-  members: readonly Member[];
+  /** Who is here, oneself included. */
+  presence: readonly Member[];
+  /** Where the others are. */
   cursors: readonly RemoteCursor[];
   role: Role;
-  /** An edit was refused and taken back; `text` is what it had inserted. */
-  refused: { readonly error: StrettoError; readonly text: string };
-  /** The document has another history now; `text` is what was shown until then. */
-  replaced: { readonly text: string };
+  /** An operation of ours is in the journal. */
+  confirmed: { readonly version: number; readonly entry: Entry };
+  returned: Returned;
   /** The document cannot be used any more; `text` is set where edits were unsent. */
   closed: { readonly error: StrettoError; readonly text: string };
+  /** @deprecated Listen to `presence`. */
+  members: readonly Member[];
+  /** @deprecated Listen to `returned`. */
+  refused: { readonly error: StrettoError; readonly text: string };
+  /** @deprecated Listen to `returned`. */
+  replaced: { readonly text: string };
 }
 
 /** What a document needs of its client. */
 export interface DocumentHost {
-  request(namespace: typeof DOCS, event: string, payload: Payload): Promise<Payload>;
+  request(
+    namespace: typeof DOCS,
+    event: ReplicaRequest["event"] | "close" | "cursor",
+    payload: Payload,
+  ): Promise<Payload>;
   random(): number;
-  newClientId(): string;
+  /** Called when the server no longer takes our token. */
+  tokenRefused(): void;
   /** Called after each remote change. */
   updated(doc: string, version: number, entry: Entry): void;
   /** Called once the document is no longer in use. */
-  forget(doc: string): void;
+  forget(document: LiveDocument): void;
 }
 
 /** An acknowledged operation whose entry does not come within this time is fetched. */
 const ENTRY_OVERDUE_MS = 5_000;
-/** Cursors are sent at most this often. */
-const CURSOR_INTERVAL_MS = 60;
+/** The errors after which a request is not simply sent again. */
+const AT_ONCE: ReadonlySet<string> = new Set(["token_expired", "internal_error"]);
 
 /** A document that is kept equal to the authority's while it can be edited at any time. */
 export class LiveDocument extends Emitter<DocumentEvents> {
-  private readonly replica: Replica;
   private readonly roster = new Roster();
+  private readonly selection: OwnSelection;
+  private limits: Limits = DEFAULT_LIMITS;
   private connected = false;
+  /** Counts connections: nothing that was prepared for one goes out on another. */
+  private connection = 0;
   private attempt = 0;
   private retry: ReturnType<typeof setTimeout> | null = null;
   private readonly overdue = new Set<ReturnType<typeof setTimeout>>();
   private lastStatus: Status = "offline";
-  /** Where we are, carried along with the text, and whether the others know. */
-  private selection: readonly Range[] | null = null;
-  private selectionSent = true;
   private cursorsMoved = false;
-  private cursorRanges = DEFAULT_LIMITS.cursor_ranges;
-  private cursorTimer: ReturnType<typeof setTimeout> | null = null;
+  private returns: Returned[] = [];
   private waiting: { edits: number; resolve: () => void; reject: (e: StrettoError) => void }[] = [];
   private opening: { resolve: () => void; reject: (error: StrettoError) => void } | null = null;
-  /** Resolves once the document was opened for the first time. */
+  /** Resolves once the text is known; rejects with what closed the document before. */
   readonly opened: Promise<void>;
 
+  /**
+   * Made by {@link RealtimeClient.open}. `leftovers` are what closed tabs left unsent: they are
+   * delivered one after the other, each under its own client, before this tab's is opened.
+   */
   constructor(
     readonly id: string,
     private readonly host: DocumentHost,
+    private readonly main: Lane,
+    private leftovers: Lane[] = [],
   ) {
     super();
-    this.replica = new Replica(id, () => host.newClientId());
-    this.opened = new Promise((resolve, reject) => {
-      this.opening = { resolve, reject };
-    });
+    this.selection = new OwnSelection(
+      {
+        maySend: () => this.status !== "offline" && this.replica.isSaved,
+        send: (ranges) => this.sendCursor(ranges),
+        get text() {
+          return main.replica.text;
+        },
+      },
+      DEFAULT_LIMITS.cursor_ranges,
+    );
+    this.opened = this.replica.known
+      ? Promise.resolve()
+      : new Promise((resolve, reject) => {
+          this.opening = { resolve, reject };
+        });
     this.opened.catch(() => undefined); // whoever opened it is told
+    for (const lane of [main, ...leftovers]) this.watchKeep(lane);
   }
 
   /** The text shown, unconfirmed edits included. */
@@ -109,9 +152,19 @@ export class LiveDocument extends Emitter<DocumentEvents> {
     return this.replica.text.toString();
   }
 
+  /** The length of `text`, without making it. */
+  get length(): number {
+    return this.replica.text.units;
+  }
+
   /** The version of the document that this replica has reached. */
   get version(): number {
     return this.replica.version;
+  }
+
+  /** The history hash at `version`: whoever has the same one has the same history. */
+  get hash(): string {
+    return this.replica.hash;
   }
 
   get role(): Role {
@@ -129,7 +182,9 @@ export class LiveDocument extends Emitter<DocumentEvents> {
   }
 
   get status(): Status {
-    if (!this.connected || !this.replica.isOpen) return "offline";
+    if (!this.connected || this.isClosed) return "offline";
+    if (this.leftovers.length > 0) return "saving";
+    if (!this.replica.isOpen) return "offline";
     return this.replica.isSaved ? "saved" : "saving";
   }
 
@@ -140,8 +195,10 @@ export class LiveDocument extends Emitter<DocumentEvents> {
 
   /** How many edits the journal does not have yet. */
   get unsent(): number {
-    const { made, settled } = this.replica.counts;
-    return made - settled;
+    return [this.main, ...this.leftovers].reduce((sum, { replica }) => {
+      const { made, settled } = replica.counts;
+      return sum + made - settled;
+    }, 0);
   }
 
   /** Where the others are. */
@@ -156,8 +213,8 @@ export class LiveDocument extends Emitter<DocumentEvents> {
     }));
   }
 
-  // Edits. Positions and lengths are those of JavaScript strings; `apply` alone takes an
-  // operation, in code points. All throw a StrettoError where the edit cannot be made.
+  // Edits. Positions and lengths are those of JavaScript strings; `apply` and `edit` alone
+  // count code points. All throw a StrettoError where the edit cannot be made.
 
   insert(position: number, text: string): void {
     this.applyChanges([{ from: position, to: position, insert: text }]);
@@ -173,11 +230,11 @@ export class LiveDocument extends Emitter<DocumentEvents> {
 
   /** Move `length` units at `position` to where `to` is once they are taken out. */
   move(position: number, length: number, to: number): void {
-    const text = this.text.slice(position, position + length);
+    if (to === position) return;
+    const text = this.replica.text.slice(position, position + length);
     const cut = { from: position, to: position + length, insert: "" };
     const target = to > position ? to + length : to;
     const paste = { from: target, to: target, insert: text };
-    if (to === position) return;
     this.applyChanges(to > position ? [cut, paste] : [paste, cut]);
   }
 
@@ -188,17 +245,20 @@ export class LiveDocument extends Emitter<DocumentEvents> {
 
   /** Apply an operation, in code points, to the text shown. */
   apply(op: Operation): void {
-    this.perform(this.replica.edit(op));
+    this.perform(this.main, this.replica.edit(op));
     this.pump();
+  }
+
+  /** Make an edit in code points, as `sendOperation` does; resolve with the version once saved. */
+  async edit(edit: Edit): Promise<number> {
+    this.apply(buildOperation(this.replica, edit));
+    await this.saved();
+    return this.version;
   }
 
   /** Tell the others where we are, in UTF-16 units; null takes the cursor away. */
   setSelection(ranges: readonly Range[] | null): void {
-    // Everyone carries our ranges over our own edits, so typing tells nothing new.
-    if (sameRanges(ranges, this.selection)) return;
-    this.selection = ranges;
-    this.selectionSent = false;
-    this.scheduleCursor();
+    this.selection.set(ranges);
   }
 
   /** Resolve once the journal has every edit made so far; reject when it will not. */
@@ -211,21 +271,30 @@ export class LiveDocument extends Emitter<DocumentEvents> {
     });
   }
 
-  /** Leave the document. Edits that are not saved yet are given up: await `saved()` first. */
+  /** Return what was given back while nobody listened to `returned`, and forget it. */
+  takeReturned(): readonly Returned[] {
+    return this.returns.splice(0);
+  }
+
+  /**
+   * Leave the document. Await `saved()` first: what is not saved yet is given up, or, where the
+   * client persists, kept for whoever opens the document next.
+   */
   close(): void {
-    if (this.replica.closed !== null) return;
+    if (this.isClosed) return;
     if (this.connected && this.replica.isOpen) {
       this.host.request(DOCS, ClientEvent.CLOSE, { doc: this.id }).catch(() => undefined);
     }
-    this.perform(this.replica.close(new StrettoError("not_joined", "the document was closed")));
+    const error = new StrettoError("not_joined", "the document was closed");
+    this.perform(this.main, this.replica.close(error));
   }
 
   // What the client calls.
 
   /** @internal */
   connect(limits: Limits): void {
-    this.replica.limits = limits;
-    this.cursorRanges = limits.cursor_ranges;
+    this.limits = limits;
+    this.selection.most = limits.cursor_ranges;
     this.connected = true;
     this.attempt = 0;
     this.pump();
@@ -234,87 +303,151 @@ export class LiveDocument extends Emitter<DocumentEvents> {
   /** @internal */
   disconnect(): void {
     this.connected = false;
+    this.connection += 1;
     this.stopTimers();
-    this.replica.disconnected();
+    this.active.replica.disconnected();
     this.report();
+  }
+
+  /** @internal Deliver what other tabs left meanwhile. */
+  takeOver(lanes: readonly Lane[]): void {
+    if (lanes.length === 0) return;
+    this.active.replica.disconnected();
+    for (const lane of lanes) this.watchKeep(lane);
+    this.leftovers.push(...lanes);
+    this.pump();
   }
 
   /** @internal */
   received(event: string, payload: Payload): void {
-    if (event === ServerEvent.PRESENCE) {
-      if (!this.replica.isOpen) return;
-      this.roster.presence(payload as unknown as Presence);
-      this.emit("members", this.members);
-      this.emit("cursors", this.cursors);
-    } else if (event === ServerEvent.CLOSED) {
-      this.perform(this.replica.close(errorFromPayload(payload["error"])));
-    } else {
-      this.perform(this.replica.received(event, payload));
-      this.pump();
+    const lane = this.active;
+    try {
+      if (event === ServerEvent.PRESENCE) this.presence(payload);
+      else if (event === ServerEvent.CLOSED) this.ended(readClosed(payload));
+      else this.perform(lane, lane.replica.received(event, payload));
+    } catch (reason) {
+      // Opening with `since` brings what it would have told.
+      lane.replica.disconnected();
+      this.pauseAfter(asStrettoError(reason));
     }
+    this.pump();
   }
 
   /** @internal The token was renewed: what waited for it may go out. */
   refreshed(): void {
-    this.replica.resend();
+    this.active.replica.resend();
     this.pump();
+  }
+
+  /** @internal The client gave up. */
+  ended(error: StrettoError): void {
+    this.perform(this.main, this.replica.close(error));
+  }
+
+  /** @internal Wait until what is kept is kept, and let others take over. */
+  async released(): Promise<void> {
+    await Promise.all([this.main, ...this.leftovers].map(({ keep }) => keep?.release()));
+  }
+
+  /** This tab's replica: the one that is shown. */
+  private get replica(): Replica {
+    return this.main.replica;
+  }
+
+  /** The replica whose turn it is on the connection. */
+  private get active(): Lane {
+    return this.leftovers[0] ?? this.main;
+  }
+
+  private watchKeep({ keep }: Lane): void {
+    if (keep === null) return;
+    keep.onLost = () => {
+      this.ended(new StrettoError("not_joined", "another tab goes on with this document"));
+    };
   }
 
   /** Send whatever the replica has to send. */
   private pump(): void {
-    if (!this.connected || this.retry !== null) return;
-    for (;;) {
-      const request = this.replica.nextRequest();
+    while (this.connected && this.retry === null && !this.isClosed) {
+      const lane = this.active;
+      lane.replica.limits = this.limits;
+      const request = lane.replica.nextRequest();
       if (request === null) break;
-      this.send(request);
+      void this.send(lane, request);
     }
     this.report();
   }
 
-  private send(request: ReplicaRequest): void {
-    this.host.request(DOCS, request.event, request.payload).then(
-      (answer) => {
-        if (request.event !== ClientEvent.OPEN) this.attempt = 0;
-        this.perform(this.replica.answered(request, answer));
-        if (request.event === ClientEvent.SUBMIT) this.expectEntry(Number(answer["version"]));
+  private async send(lane: Lane, request: ReplicaRequest): Promise<void> {
+    const { connection } = this;
+    let answer: Payload;
+    try {
+      if (lane.keep !== null && request.event !== ClientEvent.FETCH) {
+        lane.keep.changed();
+        await lane.keep.stored(); // before it leaves: a seq never means two operations
+        if (connection !== this.connection) return;
+      }
+      answer = await this.host.request(DOCS, request.event, request.payload);
+      if (request.event !== ClientEvent.OPEN) this.attempt = 0;
+      this.perform(lane, lane.replica.answered(request, answer));
+      if (request.event === ClientEvent.SUBMIT) this.expectEntry(lane, readVersion(answer));
+    } catch (reason) {
+      const error = asStrettoError(reason);
+      this.perform(lane, lane.replica.failed(request, error));
+      if (connection === this.connection) this.pauseAfter(error);
+    }
+    this.pump();
+  }
+
+  /** Do not send again at once what was just refused for a while. */
+  private pauseAfter(error: StrettoError): void {
+    if (!this.connected || this.isClosed) return;
+    if (error.code === "token_expired") this.host.tokenRefused();
+    const passes = error.retryable || AT_ONCE.has(error.code);
+    // What a refusal leads to starts at once, unless it leads there again and again.
+    if (passes || this.attempt > 2) {
+      const delay = repeatDelay(this.attempt, this.host.random(), error.retryAfterMs);
+      if (this.retry !== null) clearTimeout(this.retry);
+      this.retry = setTimeout(() => {
+        this.retry = null;
         this.pump();
-      },
-      (reason) => this.failed(request, asStrettoError(reason)),
-    );
-  }
-
-  private failed(request: ReplicaRequest, error: StrettoError): void {
-    this.perform(this.replica.failed(request, error));
-    if (!this.connected || this.replica.closed !== null) return;
-    // What an operation's refusal leads to starts at once, unless it leads there repeatedly.
-    const atOnce = request.event === ClientEvent.SUBMIT && !isUnknown(error) && this.attempt === 0;
-    const delay = atOnce ? 0 : backoff(this.attempt, this.host.random()) / 4;
+      }, delay);
+    }
     this.attempt += 1;
-    this.pause((error.retryAfterMs ?? 0) + delay);
-  }
-
-  /** Send nothing for a while. */
-  private pause(delayMs: number): void {
-    if (this.retry !== null) clearTimeout(this.retry);
-    this.retry = setTimeout(() => {
-      this.retry = null;
-      this.pump();
-    }, delayMs);
-    this.report();
   }
 
   /** The entry of an acknowledged operation should be here; if not, fetch it in a while. */
-  private expectEntry(version: number): void {
-    if (version <= this.replica.version) return;
+  private expectEntry({ replica }: Lane, version: number): void {
+    if (version <= replica.version) return;
     const timer = setTimeout(() => {
       this.overdue.delete(timer);
-      this.replica.behind(version);
+      replica.behind(version);
       this.pump();
     }, ENTRY_OVERDUE_MS);
     this.overdue.add(timer);
   }
 
-  private perform(effects: readonly Effect[]): void {
+  private presence(payload: Payload): void {
+    const diff = readPresence(payload);
+    if (!this.replica.isOpen) return;
+    this.roster.presence(diff);
+    this.emitPresence();
+    this.emit("cursors", this.cursors);
+  }
+
+  private emitPresence(): void {
+    this.emit("presence", this.members);
+    this.emit("members", this.members);
+  }
+
+  // Effects.
+
+  private perform(lane: Lane, effects: readonly Effect[]): void {
+    lane.keep?.note(effects);
+    if (lane !== this.main) {
+      this.performLeftover(lane, effects);
+      return;
+    }
     for (const effect of effects) this.performOne(effect);
     if (this.cursorsMoved) {
       this.cursorsMoved = false;
@@ -323,34 +456,42 @@ export class LiveDocument extends Emitter<DocumentEvents> {
     if (effects.length > 0) this.report();
   }
 
+  /** Of what another tab left, only what could not be delivered is this tab's business. */
+  private performLeftover(lane: Lane, effects: readonly Effect[]): void {
+    for (const effect of effects) {
+      if (effect.kind === "returned") this.giveBack(effect);
+    }
+    // One that may not be delivered stays where it is kept, and in `client.unsent()`.
+    if (!lane.replica.isSaved && lane.replica.closed === null) return;
+    this.leftovers = this.leftovers.filter((other) => other !== lane);
+    void lane.keep?.release();
+  }
+
   private performOne(effect: Effect): void {
     switch (effect.kind) {
       case "changed":
-        this.carrySelection(effect);
+        this.selection.carry(effect.changes, effect.origin);
         this.emit("change", effect);
         break;
       case "applied":
         this.roster.applied(effect.version, effect.entry);
-        this.host.updated(this.id, effect.version, effect.entry);
         this.cursorsMoved = true;
+        if (effect.own) this.emit("confirmed", effect);
+        else this.host.updated(this.id, effect.version, effect.entry);
         break;
       case "opened":
         this.roster.opened(effect.answer.members, effect.answer.version);
+        this.selection.reopened();
         this.opening?.resolve();
-        this.emit("members", this.members);
+        this.emitPresence();
         this.cursorsMoved = true;
-        // The member that we are now is not known to be anywhere.
-        this.selectionSent = this.selection === null;
         break;
       case "role":
         this.emit("role", effect.role);
         break;
-      case "refused":
-        this.settleWaiting(effect.error);
-        this.emit("refused", effect);
-        break;
-      case "replaced":
-        this.emit("replaced", effect);
+      case "returned":
+        if (effect.error !== undefined) this.settleWaiting(effect.error);
+        this.giveBack(effect);
         break;
       case "closed":
         this.over(effect.error, effect.text);
@@ -358,9 +499,19 @@ export class LiveDocument extends Emitter<DocumentEvents> {
     }
   }
 
+  private giveBack({ origin, text, error }: Returned): void {
+    const events = ["returned", "refused", "replaced"] as const;
+    const returned = { origin, text, error };
+    if (!events.some((event) => this.hasListeners(event))) this.returns.push(returned);
+    this.emit("returned", returned);
+    if (error !== undefined) this.emit("refused", { error, text });
+    else this.emit("replaced", { text });
+  }
+
   private over(error: StrettoError, text: string): void {
     this.stopTimers();
-    this.host.forget(this.id);
+    this.host.forget(this);
+    void this.released();
     this.settleWaiting(error);
     for (const { reject } of this.waiting.splice(0)) reject(error);
     this.opening?.reject(error);
@@ -380,56 +531,22 @@ export class LiveDocument extends Emitter<DocumentEvents> {
 
   private report(): void {
     this.settleWaiting();
-    this.scheduleCursor();
-    const status = this.status;
+    this.selection.schedule();
+    const { status } = this;
     if (status === this.lastStatus) return;
     this.lastStatus = status;
     this.emit("status", status);
   }
 
-  // Cursors go out once everything is confirmed: they count in the text at a version.
-
-  private carrySelection({ origin, changes }: TextChange): void {
-    const bias = origin === "local" ? 1 : -1;
-    const carry = (unit: number): number => mapUnit(unit, changes, bias);
-    this.selection =
-      this.selection?.map(([anchor, head]) => [carry(anchor), carry(head)] as const) ?? null;
-  }
-
-  private scheduleCursor(): void {
-    if (this.cursorTimer !== null || this.selectionSent || !this.replica.isSaved) return;
-    this.cursorTimer = setTimeout(() => {
-      this.cursorTimer = null;
-      this.sendCursor();
-    }, CURSOR_INTERVAL_MS);
-  }
-
-  private sendCursor(): void {
-    const { text, version, isSaved } = this.replica;
-    if (this.selectionSent || this.status === "offline" || !isSaved) return;
-    const ranges = this.selection
-      ?.slice(0, this.cursorRanges)
-      .map(([anchor, head]) => [text.toPoints(anchor), text.toPoints(head)]);
-    const payload = { doc: this.id, version, ranges: ranges ?? null };
+  private sendCursor(ranges: readonly Range[] | null): void {
+    const payload = { doc: this.id, version: this.version, ranges };
     this.host.request(DOCS, ClientEvent.CURSOR, payload).catch(() => undefined);
-    this.selectionSent = true;
   }
 
   private stopTimers(): void {
-    for (const timer of [this.retry, this.cursorTimer, ...this.overdue]) {
-      if (timer !== null) clearTimeout(timer);
-    }
-    this.retry = this.cursorTimer = null;
+    this.selection.stop();
+    for (const timer of [this.retry, ...this.overdue]) if (timer !== null) clearTimeout(timer);
+    this.retry = null;
     this.overdue.clear();
   }
-}
-
-function sameRanges(a: readonly Range[] | null, b: readonly Range[] | null): boolean {
-  if (a === null || b === null || a.length !== b.length) return a === b;
-  return a.every(([anchor, head], i) => anchor === b[i]?.[0] && head === b[i]?.[1]);
-}
-
-/** Tell whether what became of a request is unknown, or it was too early. */
-function isUnknown(error: StrettoError): boolean {
-  return error.retryable || error.code === "internal_error";
 }

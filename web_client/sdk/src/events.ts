@@ -14,6 +14,11 @@ export class Emitter<Events extends object> {
     return () => listeners.delete(listener);
   }
 
+  /** Tell whether anybody listens to `event`. */
+  protected hasListeners(event: keyof Events): boolean {
+    return (this.listeners.get(event)?.size ?? 0) > 0;
+  }
+
   /** Call the listeners of `event`. One that throws does not keep it from the others. */
   protected emit<E extends keyof Events>(event: E, value: Events[E]): void {
     for (const listener of [...(this.listeners.get(event) ?? [])]) {

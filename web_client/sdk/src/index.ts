@@ -5,21 +5,45 @@ export {
   type ClientOptions,
   type ConnectionState,
   type GetToken,
+  type Joined,
   RealtimeClient,
 } from "./client.js";
 export {
   type DocumentEvents,
   LiveDocument,
   type RemoteCursor,
+  type Returned,
   type Status,
   type TextChange,
 } from "./document.js";
+export type { Edit } from "./edits.js";
+export type { Origin } from "./effects.js";
 export { ERROR_CODES, type ErrorCode, StrettoError } from "./errors.js";
 export { Emitter, type Unsubscribe } from "./events.js";
+export { LiveRoom, type RoomEvents, type RoomOptions } from "./live_room.js";
 export { type Component, check, normalize, type Operation, type Side } from "./operation.js";
 export { type Bias, mapPosition } from "./position.js";
-export type { Entry, Limits, Member, Namespace, Range, Ready, Role, User } from "./protocol.js";
+export type {
+  Entry,
+  FoundRoom,
+  Limits,
+  Member,
+  Namespace,
+  Range,
+  Ready,
+  RequestAnswer,
+  RequestEvent,
+  RequestPayload,
+  Requests,
+  Role,
+  RoomMessage,
+  RoomMetadata,
+  RoomQuery,
+  Shutdown,
+  StateChange,
+  User,
+} from "./protocol.js";
 export { DOCS, PROTOCOL_VERSION, ROOMS, SESSION } from "./protocol.js";
-export type { Origin } from "./replica.js";
 export { apply, compose, invert, transform } from "./transform.js";
-export { type Change, DocumentText } from "./units.js";
+export { type Change, DocumentText, mapUnit } from "./units.js";
+export type { PersistOption, UnsentDocument } from "./vault.js";

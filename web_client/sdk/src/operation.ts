@@ -42,9 +42,15 @@ export function check(op: unknown): asserts op is Operation {
   }
 }
 
-/** Return the canonical form of `op`, which has the same effect. Throws as {@link check}. */
+/**
+ * Return the canonical form of `op`, which has the same effect. Throws as {@link check}, and
+ * where `op` reads more than 2^53 − 1 characters: no document has them, no component says so.
+ */
 export function normalize(op: unknown): Operation {
   check(op);
+  if (!Number.isSafeInteger(inputLength(op))) {
+    throw invalidOperation("the operation is longer than any document");
+  }
   const builder = new OperationBuilder();
   for (const component of op) builder.push(component);
   return builder.finish();
@@ -106,6 +112,11 @@ export function unitsOf(text: string, start: number, points: number): number {
 /** Tell whether a UTF-16 unit is the first half of an astral character. */
 export function isHighSurrogate(unit: number): boolean {
   return (unit & 0xfc00) === 0xd800;
+}
+
+/** Tell whether a UTF-16 unit is the second half of an astral character. */
+export function isLowSurrogate(unit: number): boolean {
+  return (unit & 0xfc00) === 0xdc00;
 }
 
 /** Return how many characters a checked `op` reads: its document must be that long. */

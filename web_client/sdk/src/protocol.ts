@@ -22,6 +22,9 @@ export const ServerEvent = {
   ROLE: "role",
   CLOSED: "closed",
   PRESENCE: "presence",
+  MESSAGE: "message",
+  STATE: "state",
+  METADATA: "metadata",
 } as const;
 
 /** Events that the SDK sends. */
@@ -32,6 +35,13 @@ export const ClientEvent = {
   FETCH: "fetch",
   CLOSE: "close",
   CURSOR: "cursor",
+  JOIN: "join",
+  LEAVE: "leave",
+  SEND: "send",
+  SET_STATE: "set_state",
+  SET_STATUS: "set_status",
+  SET_METADATA: "set_metadata",
+  FIND: "find",
 } as const;
 
 /** The history hash of version 0. */
@@ -40,8 +50,11 @@ export const NO_HASH = "0".repeat(16);
 /** A JSON object, as every event carries one. */
 export type Payload = Record<string, unknown>;
 
-/** What one person or program may do with a document. */
-export type Role = "viewer" | "editor" | "owner";
+/** What one may do with a document or room, each more than the one before. */
+export const ROLES = ["viewer", "editor", "owner"] as const;
+
+/** What one person or program may do with a document or room. */
+export type Role = (typeof ROLES)[number];
 
 /** Who somebody is; `color` is `#rrggbb`. */
 export interface User {
@@ -53,12 +66,16 @@ export interface User {
 /** One `[anchor, head]` pair in code points. */
 export type Range = readonly [anchor: number, head: number];
 
-/** One replica's presence in a document; `ranges` count in the text at `version`. */
+/**
+ * One presence in a document or room. `ranges` count in the document's text at `version`;
+ * `status` is what a room's member set, absent where it set none.
+ */
 export interface Member {
   readonly id: string;
   readonly user: User;
   readonly ranges?: readonly Range[] | null;
   readonly version?: number;
+  readonly status?: unknown;
 }
 
 /** One committed operation. Its version is its place in the log. */
@@ -139,8 +156,116 @@ export interface FetchAnswer {
 }
 
 export interface Presence {
-  readonly doc: string;
   readonly joined: readonly Member[];
   readonly left: readonly string[];
   readonly updated: readonly Member[];
 }
+
+/** What a room is found by, and how many it takes. Applications may add keys of their own. */
+export interface RoomMetadata {
+  readonly name?: string;
+  readonly max_members?: number;
+  readonly private?: boolean;
+  readonly tags?: readonly string[];
+}
+
+export interface JoinAnswer {
+  readonly room: string;
+  readonly member_id: string;
+  readonly members: readonly Member[];
+  readonly state: Record<string, unknown>;
+  readonly revision: number;
+  readonly metadata: Record<string, unknown>;
+}
+
+/** A message of a room's member; `at_ms` is the server's clock. */
+export interface RoomMessage {
+  readonly room: string;
+  readonly event: string;
+  readonly data: unknown;
+  readonly from: { readonly id: string; readonly user: User };
+  readonly at_ms: number;
+}
+
+/** A change of a room's state: `null` removes a key. `by` is null where nobody knows who. */
+export interface StateChange {
+  readonly room: string;
+  readonly revision: number;
+  readonly changes: Record<string, unknown>;
+  readonly by: RoomMessage["from"] | null;
+}
+
+/** What `find` asks for: rooms that satisfy all that is given. */
+export interface RoomQuery {
+  readonly owner?: string;
+  readonly tags?: readonly string[];
+  readonly min_members?: number;
+  readonly max_members?: number;
+  readonly limit?: number;
+}
+
+/** A room that was found; `members` counts them. */
+export interface FoundRoom {
+  readonly room: string;
+  readonly members: number;
+  readonly metadata: Record<string, unknown>;
+}
+
+/** The requests of the wire contract: namespace → event → what goes and what comes back. */
+export interface Requests {
+  readonly [SESSION]: {
+    readonly refresh_token: readonly [{ token: string }, { token_ttl_s: number }];
+  };
+  readonly [DOCS]: {
+    readonly open: readonly [
+      { doc: string; client: string; type?: "text"; since?: Since; fence?: string },
+      OpenAnswer,
+    ];
+    readonly submit: readonly [
+      { doc: string; epoch: string; client: string; seq: number; base: number; op: Operation },
+      { version: number },
+    ];
+    readonly fetch: readonly [
+      { doc: string; epoch: string; from: number; limit?: number },
+      FetchAnswer,
+    ];
+    readonly close: readonly [{ doc: string }, Payload];
+    readonly cursor: readonly [
+      { doc: string; version: number; ranges: readonly Range[] | null },
+      Payload,
+    ];
+  };
+  readonly [ROOMS]: {
+    readonly join: readonly [
+      { room: string; metadata?: RoomMetadata; status?: unknown },
+      JoinAnswer,
+    ];
+    readonly leave: readonly [{ room: string }, Payload];
+    readonly send: readonly [{ room: string; event: string; data: unknown }, Payload];
+    readonly set_state: readonly [
+      { room: string; changes: Record<string, unknown>; if_revision?: number },
+      { revision: number },
+    ];
+    readonly set_status: readonly [{ room: string; status: unknown }, Payload];
+    readonly set_metadata: readonly [
+      { room: string; metadata: RoomMetadata },
+      { metadata: Record<string, unknown> },
+    ];
+    readonly find: readonly [RoomQuery, { rooms: readonly FoundRoom[] }];
+  };
+}
+
+/** The names of a namespace's requests. */
+export type RequestEvent<N extends Namespace> = keyof Requests[N] & string;
+
+/** What goes with a request. */
+export type RequestPayload<
+  N extends Namespace,
+  E extends RequestEvent<N>,
+> = Requests[N][E] extends readonly [infer Sent, unknown] ? Sent : never;
+
+/** What answers a request. */
+export type RequestAnswer<
+  N extends Namespace,
+  E extends RequestEvent<N>,
+> = Requests[N][E] extends readonly [unknown, infer Answer] ? Answer : never;

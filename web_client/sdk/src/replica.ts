@@ -1,70 +1,48 @@
 /**
  * A document's client side as a state machine, without I/O, time or chance.
  *
- * The text shown is `confirmed` (the authority's text at `version`), then the operation in
- * flight (sent, or about to be, under a fixed seq), then the buffer (composed, not yet sent).
+ * The text shown is the confirmed text (the authority's at `version`), then the operation in
+ * flight (sent under a fixed seq), then the buffer (composed, not yet sent).
  *
  * The shell calls `edit` for what the user does, `received` for what the server sends,
  * `disconnected` when the connection is lost; and it sends what `nextRequest` returns, one
  * request after the other, handing each outcome to `answered` or `failed`. All of them report
- * what came of it as effects.
+ * what came of it as effects. What cannot be read throws `internal_error` and changes nothing.
  */
 import { difference } from "./difference.js";
+import type { Effect, Origin, ReplicaRequest } from "./effects.js";
 import { StrettoError } from "./errors.js";
-import { insertedText, normalize, type Operation } from "./operation.js";
+import { nextHash } from "./history.js";
+import { inputLength, insertedText, normalize, type Operation } from "./operation.js";
+import {
+  readFetchAnswer,
+  readOpenAnswer,
+  readOps,
+  readRole,
+  readVersion,
+  type Values,
+} from "./payloads.js";
 import {
   ClientEvent,
   DEFAULT_LIMITS,
   type Entry,
-  type FetchAnswer,
   type OpenAnswer,
   type OpsFrame,
   type Payload,
   type Role,
   ServerEvent,
-  type Since,
 } from "./protocol.js";
-import { type OperationLimits, split } from "./split.js";
-import { compose, invert, transform } from "./transform.js";
-import { type Change, DocumentText } from "./units.js";
-
-/** What the shell sends next. */
-export interface ReplicaRequest {
-  readonly event: "open" | "fetch" | "submit";
-  readonly payload: Payload;
-  /** Whatever was in the way of an answer that comes for an older connection is ignored. */
-  readonly connection: number;
-}
-
-/** Why the text changed. */
-export type Origin = "local" | "remote" | "refused" | "replaced";
-
-/** What came of a call. */
-export type Effect =
-  | {
-      readonly kind: "changed";
-      readonly origin: Origin;
-      readonly op: Operation;
-      readonly changes: readonly Change[];
-      /** Whose entry it was, where it was one. */
-      readonly user: string | undefined;
-    }
-  | { readonly kind: "applied"; readonly version: number; readonly entry: Entry }
-  | { readonly kind: "opened"; readonly answer: OpenAnswer }
-  | { readonly kind: "refused"; readonly error: StrettoError; readonly text: string }
-  | { readonly kind: "replaced"; readonly text: string }
-  | { readonly kind: "role"; readonly role: Role }
-  | { readonly kind: "closed"; readonly error: StrettoError; readonly text: string };
-
-interface InFlight {
-  readonly seq: number;
-  readonly op: Operation;
-  /** Which of the user's edits are settled with it. */
-  readonly edits: number;
-}
+import type { OperationLimits } from "./split.js";
+import { transform } from "./transform.js";
+import { type InFlight, Unconfirmed } from "./unconfirmed.js";
+import { DocumentText } from "./units.js";
 
 /** Frames kept over a gap; what exceeds them is fetched. */
 const HELD_FRAMES = 64;
+/** Entries kept for positions that count at an older version. */
+const HELD_ENTRIES = 2_000;
+/** A hash that continues no history. */
+const NO_HISTORY = "f".repeat(16);
 
 /** Codes after which the operation took no seq and is taken back. */
 const REFUSED: ReadonlySet<string> = new Set([
@@ -80,9 +58,22 @@ const REPLACED: ReadonlySet<string> = new Set([
   "version_ahead",
   "sequence_gap",
 ]);
-
 /** Codes that are not retryable, and yet worth opening again. */
 const PASSING: ReadonlySet<string> = new Set(["internal_error", "token_expired", "not_joined"]);
+
+/** Everything that another tab needs to go on, but for the text that `version` has. */
+export interface ReplicaState {
+  readonly doc: string;
+  readonly client: string;
+  readonly seq: number;
+  readonly fence: string | null;
+  readonly epoch: string;
+  readonly version: number;
+  readonly hash: string;
+  readonly role: Role;
+  readonly inFlight: { readonly seq: number; readonly op: Operation } | null;
+  readonly buffer: Operation;
+}
 
 /** One tab's copy of one document. */
 export class Replica {
@@ -93,27 +84,27 @@ export class Replica {
   closed: StrettoError | null = null;
 
   private client: string;
-  private seq = 0;
   private history = "";
   private reached = 0;
-  /** The last point whose hash is known: what an `open` can continue from. */
-  private anchor: Since | null = null;
-  private confirmed = DocumentText.EMPTY;
+  private hashReached = "";
+  private confirmedText = DocumentText.EMPTY;
   private shown = DocumentText.EMPTY;
-  private inFlight: InFlight | null = null;
-  private buffer: Operation = [];
+  private readonly unconfirmed = new Unconfirmed();
   /** The highest version known to exist. */
   private head = 0;
   private held: OpsFrame[] = [];
+  /** The last entries, the newest at the end. */
+  private recent: Entry[] = [];
   /** The client whose operations must not commit any more. */
   private fence: string | null = null;
+  /** What refused the operation in flight, while an earlier sending of it may commit yet. */
+  private refusal: StrettoError | null = null;
   /** Counts connections, so that late answers are recognised. */
   private connection = 0;
-  private state: "closed" | "opening" | "open" = "closed";
+  private link: "closed" | "opening" | "open" = "closed";
   private fetching = false;
-  private submitted = false;
-  private edits = 0;
-  private settledEdits = 0;
+  private submitted: ReplicaRequest | null = null;
+  private tokenExpired = false;
 
   /** `newClient` makes random client ids. */
   constructor(
@@ -128,9 +119,19 @@ export class Replica {
     return this.shown;
   }
 
+  /** The authority's text at `version`. */
+  get confirmed(): DocumentText {
+    return this.confirmedText;
+  }
+
   /** The version that `confirmed` has. */
   get version(): number {
     return this.reached;
+  }
+
+  /** The history hash at `version`. */
+  get hash(): string {
+    return this.hashReached;
   }
 
   get epoch(): string {
@@ -144,22 +145,27 @@ export class Replica {
 
   /** Whether the document is open on the connection at hand. */
   get isOpen(): boolean {
-    return this.state === "open" && this.closed === null;
+    return this.link === "open" && this.closed === null;
   }
 
   /** Whether everything that the user did is in the journal. */
   get isSaved(): boolean {
-    return this.inFlight === null && this.buffer.length === 0 && this.fence === null;
+    return this.unconfirmed.isEmpty && this.fence === null;
+  }
+
+  /** Whether nothing is known to be missing. */
+  get isCurrent(): boolean {
+    return !this.fetching && this.version >= this.head && this.held.length === 0;
   }
 
   /** How many edits were made, and how many of them are settled. */
   get counts(): { readonly made: number; readonly settled: number } {
-    return { made: this.edits, settled: this.settledEdits };
+    return { made: this.unconfirmed.made, settled: this.unconfirmed.settled };
   }
 
   /** The unconfirmed operations, in order: what positions at `version` are mapped over. */
   get pending(): readonly Operation[] {
-    return this.inFlight === null ? [this.buffer] : [this.inFlight.op, this.buffer];
+    return this.unconfirmed.ops;
   }
 
   /** Apply the user's `op` to the text shown. Throws when it does not fit, or must not be. */
@@ -167,59 +173,82 @@ export class Replica {
     if (this.closed !== null) throw this.closed;
     if (!this.known) throw new StrettoError("not_joined", "the document is not open yet");
     if (this.role === "viewer") throw new StrettoError("forbidden", "you may only read this");
-    const changed = this.show(normalize(op), "local");
-    if (changed.length === 0) return changed;
-    this.buffer = compose(this.buffer, op);
-    this.edits += 1;
-    this.settleEdits(0);
+    const changed = this.show(op, "local");
+    if (changed.length > 0) this.unconfirmed.add(op);
     return changed;
   }
 
-  /** Return what to send now, or null while there is nothing, or nothing may be sent yet. */
+  /**
+   * Return `op`, whose positions count at `version`, as it applies to the text shown. None, or
+   * a version newer than the replica's, means now. Throws `version_gone` when the replica no
+   * longer holds that version.
+   */
+  carried(op: Operation, version: number | undefined): Operation {
+    let carried = normalize(op);
+    if (version === undefined || version > this.version) return carried;
+    const missing = this.version - version;
+    if (missing > this.recent.length) {
+      throw new StrettoError("version_gone", "this replica no longer holds that version");
+    }
+    for (const entry of this.recent.slice(this.recent.length - missing)) {
+      carried = transform(carried, entry.op, "left");
+    }
+    for (const pending of this.pending) carried = transform(carried, pending, "left");
+    return carried;
+  }
+
+  /** Return what to send now, or null while there is nothing, or an answer is awaited. */
   nextRequest(): ReplicaRequest | null {
-    if (this.closed !== null || this.state === "opening") return null;
-    if (this.state === "closed") return this.open();
+    if (this.closed !== null || this.link === "opening") return null;
+    if (this.link === "closed") return this.open();
     if (this.fetching) return null;
-    if (this.version < this.head || this.held.length > 0) return this.fetch();
-    return this.submitted ? null : this.submit();
+    if (!this.isCurrent) return this.fetch();
+    return this.submitted === null ? this.submit() : null;
   }
 
   /** Take the answer to a request. */
-  answered(request: ReplicaRequest, answer: Payload): Effect[] {
+  answered(request: ReplicaRequest, answer: Values): Effect[] {
     if (this.isStale(request)) return [];
-    if (request.event === "open") return this.opened(answer as unknown as OpenAnswer);
-    if (request.event === "fetch") return this.fetched(answer as unknown as FetchAnswer);
+    if (request.event === "open") return this.opened(readOpenAnswer(answer));
+    if (request.event === "fetch") return this.fetched(answer);
     // Acknowledged: durable. What confirms it to the replica is its own entry in the stream.
     return [];
   }
 
-  /** Take the error of a request. */
+  /** Take the error of a request. The shell waits before it polls again where it should. */
   failed(request: ReplicaRequest, error: StrettoError): Effect[] {
     if (this.isStale(request)) return [];
     if (request.event === "submit") return this.submitFailed(error);
     if (request.event === "open") {
-      this.state = "closed";
-      return this.isPassing(error) ? [] : this.close(error);
+      this.reopen();
+      return error.retryable || PASSING.has(error.code) ? [] : this.close(error);
     }
-    // Whatever is wrong with the log, opening with `since` finds out.
-    this.reopen();
+    if (error.retryable) {
+      this.fetching = false;
+      this.behind(this.version + 1);
+    } else {
+      this.reopen(); // whatever is wrong with the log, opening with `since` finds out
+    }
     return [];
   }
 
-  /** Take an event of this document. */
-  received(event: string, payload: Payload): Effect[] {
+  /** Take an event of this document; unknown ones are ignored. */
+  received(event: string, payload: Values): Effect[] {
     if (this.closed !== null) return [];
+    // Before the answer to `open`, which has what these would tell, they mean nothing.
+    const inStream = event === ServerEvent.OPS || event === ServerEvent.BEHIND;
+    if (inStream && this.link !== "open") return [];
     switch (event) {
       case ServerEvent.OPS:
-        return this.state === "open" ? this.framed(payload as unknown as OpsFrame) : [];
+        return this.framed(readOps(payload));
       case ServerEvent.BEHIND:
-        this.behind(Number(payload["version"]));
+        this.behind(readVersion(payload));
         return [];
       case ServerEvent.RESET:
         this.reopen();
         return [];
       case ServerEvent.ROLE:
-        this.role = payload["role"] as Role;
+        this.role = readRole(payload);
         return [{ kind: "role", role: this.role }];
       default:
         return [];
@@ -236,9 +265,11 @@ export class Replica {
     this.reopen();
   }
 
-  /** Let the operation in flight be sent once more under its seq, as after a new token. */
+  /** Let what was refused because the token had expired be sent again: it is renewed. */
   resend(): void {
-    this.submitted = false;
+    if (!this.tokenExpired) return;
+    this.tokenExpired = false;
+    this.submitted = null;
   }
 
   /** Give the document up. Returns the unsent text with the effect. */
@@ -249,29 +280,75 @@ export class Replica {
     return [{ kind: "closed", error, text }];
   }
 
+  /**
+   * Return everything that another tab needs to go on. To be stored in one step: a copy that
+   * mixes two moments could use a seq twice.
+   */
+  state(): ReplicaState {
+    const { doc, client, fence, epoch, version, hash, role } = this;
+    const { seq, inFlight, buffer } = this.unconfirmed;
+    const flying = inFlight === null ? null : { seq: inFlight.seq, op: inFlight.op };
+    return { doc, client, seq, fence, epoch, version, hash, role, inFlight: flying, buffer };
+  }
+
+  /**
+   * Return the replica that `state` describes, whose confirmed text is `base` after `since`; no
+   * other may go on from it. Where another could, `fenced` keeps it from committing anything.
+   */
+  static restore(
+    state: ReplicaState,
+    base: string,
+    since: readonly Operation[],
+    newClient: () => string,
+    fenced: boolean,
+  ): Replica {
+    const replica = new Replica(state.doc, newClient);
+    replica.client = state.client;
+    replica.fence = state.fence;
+    replica.history = state.epoch;
+    replica.reached = replica.head = state.version;
+    replica.hashReached = state.hash;
+    replica.role = state.role;
+    replica.confirmedText = since.reduce((text, op) => text.apply(op), DocumentText.of(base));
+    replica.shown = replica.confirmedText;
+    const flying = state.inFlight;
+    const inFlight = flying === null ? null : { seq: flying.seq, op: normalize(flying.op) };
+    replica.unconfirmed.restore(state.seq, inFlight, normalize(state.buffer));
+    for (const op of replica.pending) replica.shown = replica.shown.apply(op);
+    if (fenced) replica.raiseFence();
+    return replica;
+  }
+
   // Requests.
 
   private open(): ReplicaRequest {
-    this.state = "opening";
+    this.link = "opening";
     const payload: Payload = { doc: this.doc, client: this.client, type: "text" };
+    const { epoch, version, hash } = this;
     if (this.fence !== null) payload["fence"] = this.fence;
-    else if (this.anchor !== null) payload["since"] = { ...this.anchor };
+    else if (this.known) payload["since"] = { epoch, version, hash };
     return this.request(ClientEvent.OPEN, payload);
   }
 
   private fetch(): ReplicaRequest {
     this.fetching = true;
+    this.head = this.version; // the answer tells it anew
     const payload = { doc: this.doc, epoch: this.epoch, from: this.version + 1 };
     return this.request(ClientEvent.FETCH, payload);
   }
 
   private submit(): ReplicaRequest | null {
-    if (this.inFlight === null) this.takeOff();
-    if (this.inFlight === null) return null;
-    this.submitted = true;
-    const { seq, op } = this.inFlight;
+    this.unconfirmed.takeOff(this.limits);
+    const { inFlight } = this.unconfirmed;
+    if (inFlight === null) return null;
+    if (this.unconfirmed.isOutgrown(this.limits)) {
+      this.raiseFence(); // under a new client it may be split
+      return this.open();
+    }
+    const { seq, op } = inFlight;
     const { doc, client, epoch, version: base } = this;
-    return this.request(ClientEvent.SUBMIT, { doc, epoch, client, seq, base, op });
+    this.submitted = this.request(ClientEvent.SUBMIT, { doc, epoch, client, seq, base, op });
+    return this.submitted;
   }
 
   private request(event: ReplicaRequest["event"], payload: Payload): ReplicaRequest {
@@ -279,139 +356,130 @@ export class Replica {
   }
 
   private isStale(request: ReplicaRequest): boolean {
-    return this.closed !== null || request.connection !== this.connection;
-  }
-
-  /** Move as much of the buffer as one operation may hold into flight, under a new seq. */
-  private takeOff(): void {
-    if (this.buffer.length === 0) return;
-    const { head, rest } = split(this.buffer, this.limits);
-    this.buffer = rest;
-    const edits = rest.length === 0 ? this.edits : this.settledEdits;
-    this.inFlight = { seq: ++this.seq, op: head, edits };
+    if (this.closed !== null || request.connection !== this.connection) return true;
+    return request.event === "submit" && request !== this.submitted;
   }
 
   /** Open again: with `since`, or behind a fence. */
   private reopen(): void {
     this.connection += 1;
-    this.state = "closed";
+    this.link = "closed";
     this.fetching = false;
-    this.submitted = false;
+    this.submitted = null;
+    this.tokenExpired = false;
     this.held = [];
+    this.unconfirmed.doubt();
   }
 
   // Answers.
 
   private opened(answer: OpenAnswer): Effect[] {
-    this.state = "open";
+    this.link = "open";
     this.memberId = answer.member_id;
     this.role = answer.role;
     const opened: Effect = { kind: "opened", answer };
     if (answer.content === undefined) {
       const ops = answer.ops ?? [];
-      const from = (this.anchor?.version ?? 0) + 1;
       this.head = answer.version;
       // Where the page stops short, the hash is that of the head, not of its last entry.
-      const whole = from + ops.length > answer.version;
-      return [opened, ...this.entries(from, ops, whole ? answer.hash : null)];
+      const whole = this.version + ops.length === answer.version;
+      return [opened, ...this.take(this.version + 1, ops, whole ? answer.hash : null)];
     }
-    const next: Since = { epoch: answer.epoch, version: answer.version, hash: answer.hash };
-    const content = DocumentText.of(answer.content);
-    if (this.fence !== null) return [...this.refounded(next, content, answer), opened];
-    if (this.isSaved) return [...this.founded(next, content, answer), opened];
+    if (this.fence !== null) return [...this.refounded(answer, answer.content), opened];
+    if (this.isSaved) return [...this.founded(answer, answer.content), opened];
     // Before the unsent text moves over, nothing of the old client may commit any more.
     this.raiseFence();
     return [];
   }
 
   /** Start from the authority's text: at first, or when nothing was pending. */
-  private founded(next: Since, content: DocumentText, answer: OpenAnswer): Effect[] {
-    const epochChanged = this.known && this.epoch !== next.epoch;
-    const text = this.confirmed.toString();
-    this.seq = answer.last_seq;
-    const effects = this.settle(next, content, content);
-    return epochChanged ? [...effects, { kind: "replaced", text }] : effects;
+  private founded(answer: OpenAnswer, content: string): Effect[] {
+    const returned = this.returnedOf(answer);
+    this.unconfirmed.seq = answer.last_seq;
+    return [...this.adopt(answer, content), ...returned];
   }
 
   /** Carry what is unsent over to a history that replaced the one we knew. */
-  private refounded(next: Since, content: DocumentText, answer: OpenAnswer): Effect[] {
-    const committed = answer.fenced?.last_seq ?? 0;
-    const text = this.shown.toString();
-    const epochChanged = this.known && this.epoch !== next.epoch;
-    let base = this.confirmed;
-    let unsent = this.buffer;
-    if (this.inFlight !== null) {
-      // Covered by the fence it is in the content; otherwise it goes out once more.
-      if (this.inFlight.seq <= committed) base = base.apply(this.inFlight.op);
-      else unsent = compose(this.inFlight.op, this.buffer);
-    }
-    const since = difference(base.toString(), content.toString());
-    this.fence = null;
-    this.seq = 0;
-    this.inFlight = null;
-    this.buffer = transform(unsent, since, "left");
-    const effects = this.settle(next, content, content.apply(this.buffer));
-    this.settleEdits(0);
-    return epochChanged ? [...effects, { kind: "replaced", text }] : effects;
+  private refounded(answer: OpenAnswer, content: string): Effect[] {
+    const lastSeq = answer.fenced?.last_seq ?? 0;
+    const { refusal } = this;
+    const own = this.unconfirmed.inFlight;
+    const effects =
+      own !== null && own.seq > lastSeq && refusal !== null ? this.takeBack(own, refusal) : [];
+    this.fence = this.refusal = null;
+    const returned = this.returnedOf(answer);
+    this.unconfirmed.carryOver(this.confirmedText.toString(), content, lastSeq);
+    return [...effects, ...this.adopt(answer, content), ...returned];
   }
 
-  /** Take over a new history with the text to be shown. */
-  private settle(next: Since, confirmed: DocumentText, shown: DocumentText): Effect[] {
-    const op = difference(this.shown.toString(), shown.toString());
-    this.anchor = next;
-    this.history = next.epoch;
-    this.reached = next.version;
-    this.head = next.version;
-    this.confirmed = confirmed;
-    return this.show(op, "replaced");
+  /** Return the text shown where not all that was confirmed is in the history answered. */
+  private returnedOf(answer: OpenAnswer): Effect[] {
+    const replaced = this.known && (this.epoch !== answer.epoch || this.version > answer.version);
+    return replaced ? [returnedText(this.shown.toString())] : [];
   }
 
-  private fetched(answer: FetchAnswer): Effect[] {
+  /** Take over the text of another history, with what is unsent on top. */
+  private adopt(answer: OpenAnswer, content: string): Effect[] {
+    const before = this.shown.toString();
+    this.history = answer.epoch;
+    this.reached = this.head = answer.version;
+    this.hashReached = answer.hash;
+    this.recent = [];
+    this.confirmedText = DocumentText.of(content);
+    const after = this.pending.reduce((text, op) => text.apply(op), this.confirmedText);
+    return this.show(difference(before, after.toString()), "replaced");
+  }
+
+  private fetched(payload: Values): Effect[] {
+    const answer = readFetchAnswer(payload);
     this.fetching = false;
     this.behind(answer.version);
-    const effects = this.entries(answer.from, answer.ops, answer.hash);
+    if (answer.ops.length === 0 && !this.isCurrent) {
+      this.reopen(); // frames told of entries that the log does not have
+      return [];
+    }
+    const effects = this.take(answer.from, answer.ops, answer.hash);
     return [...effects, ...this.release()];
   }
 
   private submitFailed(error: StrettoError): Effect[] {
-    if (error.code === "token_expired") return []; // resent after the refresh
-    if (error.code === "rate_limited") {
-      this.submitted = false; // it was not even looked at
-      return [];
-    }
-    if (REFUSED.has(error.code)) return this.takeBack(error);
-    if (REPLACED.has(error.code)) this.raiseFence();
+    const own = this.unconfirmed.inFlight;
+    if (error.code === "token_expired")
+      this.tokenExpired = true; // resent after the refresh
+    else if (error.code === "rate_limited")
+      this.submitted = null; // it was not even looked at
+    else if (REFUSED.has(error.code) && own !== null) return this.refused(own, error);
+    else if (REPLACED.has(error.code)) this.raiseFence();
     else this.reopen();
     return [];
   }
 
-  /** Undo the operation in flight, which the authority refused, under what came after it. */
-  private takeBack(error: StrettoError): Effect[] {
-    if (this.inFlight === null) return [];
-    const { op, edits } = this.inFlight;
-    const undo = invert(op, this.confirmed.toString());
-    const shownUndo = transform(undo, this.buffer, "right");
-    this.buffer = transform(this.buffer, undo, "left");
-    this.seq -= 1;
-    this.inFlight = null;
-    this.submitted = false;
-    this.settleEdits(edits);
-    const text = insertedText(op);
-    return [...this.show(shownUndo, "refused"), { kind: "refused", error, text }];
+  private refused(own: InFlight, error: StrettoError): Effect[] {
+    if (!own.unsure) return this.takeBack(own, error);
+    // An earlier sending may commit yet, and this seq must not mean two things.
+    this.refusal = error;
+    this.raiseFence();
+    return [];
+  }
+
+  /** Undo the operation in flight and give its text back. */
+  private takeBack(own: InFlight, error: StrettoError): Effect[] {
+    const undo = this.unconfirmed.takeBack(this.confirmedText.toString());
+    this.submitted = null;
+    const text = insertedText(own.op);
+    const shown = this.show(undo, "refused");
+    return [...shown, { kind: "returned", origin: "refused", text, error }];
   }
 
   private raiseFence(): void {
-    // A fence that was not answered yet still stands for the client that may be in flight.
+    // A fence that was not answered yet stands for the client whose operation is in flight;
+    // the clients after it never sent anything.
     this.fence ??= this.client;
     this.client = this.newClient();
     this.reopen();
   }
 
-  private isPassing(error: StrettoError): boolean {
-    return error.retryable || PASSING.has(error.code);
-  }
-
-  // The stream of entries: the only thing that moves `confirmed`.
+  // The stream of entries: the only thing that moves the confirmed text.
 
   private framed(frame: OpsFrame): Effect[] {
     if (frame.epoch !== this.epoch) {
@@ -423,70 +491,74 @@ export class Replica {
       if (this.held.length < HELD_FRAMES) this.held.push(frame);
       return [];
     }
-    return [...this.entries(frame.from, frame.ops, frame.hash), ...this.release()];
+    return [...this.take(frame.from, frame.ops, frame.hash), ...this.release()];
   }
 
   /** Apply the frames that were kept over a gap, as far as it is closed now. */
   private release(): Effect[] {
     const effects: Effect[] = [];
-    const held = this.held.sort((a, b) => a.from - b.from);
-    while (held[0] !== undefined && held[0].from <= this.version + 1) {
-      const frame = held.shift() as OpsFrame;
-      effects.push(...this.entries(frame.from, frame.ops, frame.hash));
+    this.held.sort((a, b) => a.from - b.from);
+    for (let [next] = this.held; next && next.from <= this.version + 1; [next] = this.held) {
+      this.held.shift();
+      effects.push(...this.take(next.from, next.ops, next.hash));
     }
     return effects;
   }
 
-  private entries(from: number, ops: readonly Entry[], hash: string | null): Effect[] {
+  private take(from: number, ops: readonly Entry[], reached: string | null): Effect[] {
     const effects: Effect[] = [];
     for (const [index, entry] of ops.entries()) {
       if (from + index !== this.version + 1) continue;
-      try {
-        this.confirmed = this.confirmed.apply(entry.op);
-      } catch {
-        return [...effects, ...this.astray()];
-      }
-      this.reached += 1;
-      effects.push(...this.apply(entry), { kind: "applied", version: this.version, entry });
-      if (this.state !== "open") return effects;
+      if (inputLength(entry.op) > this.confirmedText.points) return [...effects, ...this.astray()];
+      effects.push(...this.advance(entry));
+      if (this.link !== "open") return effects;
     }
-    if (this.head < this.version) this.head = this.version;
-    if (hash !== null && from + ops.length === this.version + 1) {
-      this.anchor = { epoch: this.epoch, version: this.version, hash };
-    }
+    this.behind(this.version);
+    const complete = ops.length > 0 && from + ops.length - 1 === this.version;
+    if (complete && reached !== null && reached !== this.hash) effects.push(...this.astray());
     return effects;
   }
 
   /** What we have is not the authority's text: start over from its content. */
   private astray(): Effect[] {
-    this.anchor = null;
+    this.hashReached = NO_HISTORY;
     this.reopen();
     return [];
   }
 
-  /** Let an entry, which `confirmed` has already, pass below what is pending. */
-  private apply(entry: Entry): Effect[] {
-    const own = this.inFlight;
-    if (own !== null && entry.client === this.client && entry.seq === own.seq) {
-      this.inFlight = null;
-      this.submitted = false;
-      this.settleEdits(own.edits);
-      return sameOperation(own.op, entry.op) ? [] : this.astray();
+  /** Take the next entry into the confirmed text, below what is pending. */
+  private advance(entry: Entry): Effect[] {
+    const own = this.unconfirmed.inFlight;
+    const isOwn = own !== null && entry.client === this.client && entry.seq === own.seq;
+    if (isOwn && sameOperation(own.op, entry.op)) {
+      const applied = this.append(entry, true);
+      this.unconfirmed.confirm();
+      this.submitted = null;
+      return [applied];
     }
-    let op = entry.op;
-    if (own !== null) {
-      this.inFlight = { ...own, op: transform(own.op, op, "left") };
-      op = transform(op, own.op, "right");
+    const effects: Effect[] = [];
+    const usurped = entry.client === this.client && (isOwn || entry.seq > this.unconfirmed.seq);
+    if (isOwn) {
+      // What we meant by this seq will never commit.
+      effects.push(returnedText(this.shown.toString()));
+      const undo = this.unconfirmed.takeBack(this.confirmedText.toString());
+      effects.push(...this.show(undo, "replaced"));
     }
-    const buffer = this.buffer;
-    this.buffer = transform(buffer, op, "left");
-    this.settleEdits(0);
-    return this.show(transform(op, buffer, "right"), "remote", entry.user);
+    const applied = this.append(entry, false);
+    const shown = this.unconfirmed.passBelow(entry.op);
+    effects.push(...this.show(shown, "remote", entry.user), applied);
+    // Another process goes on from our state: leave the client to it.
+    if (usurped) this.raiseFence();
+    return effects;
   }
 
-  /** Note that edits up to `edits` are settled, all of them when nothing is pending. */
-  private settleEdits(edits: number): void {
-    this.settledEdits = this.isSaved ? this.edits : Math.max(this.settledEdits, edits);
+  private append(entry: Entry, own: boolean): Effect {
+    this.confirmedText = this.confirmedText.apply(entry.op);
+    this.reached += 1;
+    this.hashReached = nextHash(this.hash, entry);
+    this.recent.push(entry);
+    if (this.recent.length >= 2 * HELD_ENTRIES) this.recent = this.recent.slice(-HELD_ENTRIES);
+    return { kind: "applied", version: this.version, entry, own };
   }
 
   private show(op: Operation, origin: Origin, user?: string): Effect[] {
@@ -495,6 +567,10 @@ export class Replica {
     this.shown = this.shown.replaced(changes);
     return [{ kind: "changed", origin, op, changes, user }];
   }
+}
+
+function returnedText(text: string): Effect {
+  return { kind: "returned", origin: "replaced", text, error: undefined };
 }
 
 function sameOperation(a: Operation, b: Operation): boolean {

@@ -1,9 +1,10 @@
 import {
   type Component,
   isHighSurrogate,
+  normalize,
   type Operation,
-  OperationBuilder,
   pointLength,
+  unitsOf,
 } from "./operation.js";
 import { type Limits, OP_BYTES } from "./protocol.js";
 
@@ -16,44 +17,51 @@ export interface Split {
   readonly rest: Operation;
 }
 
+/** Digits of the largest number, sign and comma. */
+const NUMBER_BYTES = 18;
+
 /**
- * Return the largest leading part of `op`, which is canonical, that fits the limits, and the
- * rest, which applies after it.
+ * Return `op`, which is canonical, as the longest leading part that fits the limits and the
+ * rest, which applies after it. Where limits are too narrow for any change, the leading part
+ * holds one change all the same.
  */
 export function split(op: Operation, limits: OperationLimits, bytes = OP_BYTES): Split {
-  const head = new OperationBuilder();
-  const rest = new OperationBuilder();
-  let components = limits.op_components - 1; // one may be added by the keep before a part
-  let inserted = limits.op_inserted;
-  let budget = bytes;
-  let full = false;
-  let behind = 0; // length of what `head` has produced: the rest keeps it
-  for (const component of op) {
-    if (full) {
-      rest.push(component);
+  const head: Component[] = [];
+  let components = limits.op_components;
+  let points = limits.op_inserted;
+  let budget = bytes - 2 * NUMBER_BYTES;
+  let reach = 0; // length of what `head` has produced: the rest keeps it
+  let changes = false;
+  for (const [index, part] of op.entries()) {
+    const isFull = components <= 0 || budget <= NUMBER_BYTES;
+    if (changes && (isFull || (typeof part === "string" && points <= 0))) {
+      return cut(head, [reach, ...op.slice(index)]);
+    }
+    components -= 1;
+    if (typeof part === "number") {
+      head.push(part);
+      reach += Math.max(part, 0);
+      budget -= NUMBER_BYTES;
+      changes ||= part < 0;
       continue;
     }
-    const part = typeof component === "string" ? fitting(component, inserted, budget) : component;
-    head.push(part);
-    behind += reach(part);
-    components -= 1;
-    if (typeof part === "string") {
-      inserted -= pointLength(part);
-      budget -= encodedLength(part);
-    } else {
-      budget -= 20; // digits of the largest number, sign and comma
+    let taken = fitting(part, points, budget);
+    if (taken === "" && !changes) taken = part.slice(0, unitsOf(part, 0, 1));
+    changes = true;
+    head.push(taken);
+    const length = pointLength(taken);
+    reach += length;
+    points -= length;
+    budget -= encodedLength(taken);
+    if (taken.length < part.length) {
+      return cut(head, [reach, part.slice(taken.length), ...op.slice(index + 1)]);
     }
-    full = part !== component || components <= 0 || budget <= 20;
-    if (!full) continue;
-    rest.push(behind);
-    if (typeof component === "string") rest.push(component.slice((part as string).length));
   }
-  return { head: head.finish(), rest: rest.finish() };
+  return { head: op, rest: [] };
 }
 
-/** How far behind a component the result of the operation reaches. */
-function reach(component: Component): number {
-  return typeof component === "string" ? pointLength(component) : Math.max(component, 0);
+function cut(head: readonly Component[], rest: readonly Component[]): Split {
+  return { head: normalize(head), rest: normalize(rest) };
 }
 
 /** Return the longest start of `text` within `points` code points and `bytes` of JSON. */

@@ -2,13 +2,14 @@
  * UTF-16 units at the editor's edge, code points everywhere else.
  *
  * JavaScript strings count an astral character (most emoji) as two units, Stretto as one.
- * `DocumentText` keeps where a text's astral characters are, so that conversion is exact,
- * and free as long as there are none.
+ * `DocumentText` keeps where a text's astral characters are, so that conversion is exact. It
+ * holds the text in pieces: a keystroke in a long document costs as much as its piece.
  */
 import {
   inputLength,
   invalidOperation,
   isHighSurrogate,
+  isLowSurrogate,
   normalize,
   type Operation,
   OperationBuilder,
@@ -21,35 +22,61 @@ export interface Change {
   readonly insert: string;
 }
 
+/** Pieces are no longer than this, and rarely shorter than a quarter of it. */
+const PIECE = 2_048;
+
 const NONE: readonly number[] = [];
+
+/** A part of a text. It never begins or ends within an astral character. */
+interface Piece {
+  readonly text: string;
+  /** The units, counted from the piece's start, at which astral characters start. */
+  readonly astral: readonly number[];
+}
 
 /** A text with its astral characters counted. Immutable. */
 export class DocumentText {
-  static readonly EMPTY = new DocumentText("", NONE);
+  static readonly EMPTY = new DocumentText([]);
 
-  private constructor(
-    private readonly text: string,
-    /** The units at which astral characters start, ascending. */
-    private readonly astral: readonly number[],
-  ) {}
+  /** Length in UTF-16 units. */
+  readonly units: number;
+  /** Length in code points. */
+  readonly points: number;
+  private whole: string | null = null;
+
+  private constructor(private readonly pieces: readonly Piece[]) {
+    let [units, points] = [0, 0];
+    for (const { text, astral } of pieces) {
+      units += text.length;
+      points += text.length - astral.length;
+    }
+    this.units = units;
+    this.points = points;
+  }
 
   /** Return `text`, which is well formed, with its astral characters found. */
   static of(text: string): DocumentText {
-    return text === "" ? DocumentText.EMPTY : new DocumentText(text, astralUnits(text));
+    if (text === "") return DocumentText.EMPTY;
+    const pieces = new Pieces();
+    pieces.add(text);
+    return new DocumentText(pieces.finish());
   }
 
   toString(): string {
-    return this.text;
+    this.whole ??= this.pieces.map(({ text }) => text).join("");
+    return this.whole;
   }
 
-  /** Length in UTF-16 units. */
-  get units(): number {
-    return this.text.length;
-  }
-
-  /** Length in code points. */
-  get points(): number {
-    return this.text.length - this.astral.length;
+  /** Return the text between two units, without making the whole. */
+  slice(from: number, to: number): string {
+    const found: string[] = [];
+    let start = 0;
+    for (const { text } of this.pieces) {
+      if (start >= to) break;
+      if (start + text.length > from) found.push(text.slice(Math.max(0, from - start), to - start));
+      start += text.length;
+    }
+    return found.join("");
   }
 
   /**
@@ -58,20 +85,40 @@ export class DocumentText {
    */
   toPoints(unit: number): number {
     if (!Number.isSafeInteger(unit) || unit < 0 || unit > this.units) {
-      throw invalidOperation(`no position ${unit} in a text of ${this.units} units`);
+      throw invalidOperation(`the text has no position ${unit}`);
     }
-    const before = countBelow(this.astral, (start) => start < unit);
-    if (before > 0 && this.astral[before - 1] === unit - 1) {
-      throw invalidOperation(`position ${unit} splits a character`);
+    if (this.units === this.points) return unit;
+    let [start, point] = [0, 0];
+    for (const { text, astral } of this.pieces) {
+      if (unit < start + text.length) {
+        const within = unit - start;
+        if (isLowSurrogate(text.charCodeAt(within))) {
+          throw invalidOperation(`position ${unit} splits a character`);
+        }
+        return point + within - countBelow(astral, (at) => at < within);
+      }
+      start += text.length;
+      point += text.length - astral.length;
     }
-    return unit - before;
+    return point;
   }
 
-  /** Return the unit at which code point `point` starts; past the end, the end. */
+  /** Return the unit position of a code point; one past the end is clamped to the end. */
   toUnits(point: number): number {
     if (point >= this.points) return this.units;
-    // The i-th astral character is at code point astral[i] - i.
-    return point + countBelow(this.astral, (start, index) => start - index < point);
+    if (this.units === this.points) return point;
+    let [start, reached] = [0, 0];
+    for (const { text, astral } of this.pieces) {
+      const points = text.length - astral.length;
+      if (point < reached + points) {
+        const within = point - reached;
+        // The i-th astral character is at code point astral[i] - i.
+        return start + within + countBelow(astral, (at, index) => at - index < within);
+      }
+      start += text.length;
+      reached += points;
+    }
+    return start;
   }
 
   /** Return what `op` does to this text, in UTF-16 units, one change for each place. */
@@ -131,34 +178,27 @@ export class DocumentText {
   /** Return the text after `changes`, ascending and disjoint. */
   replaced(changes: readonly Change[]): DocumentText {
     if (changes.length === 0) return this;
-    const pieces: string[] = [];
+    const pieces = new Pieces();
+    let index = 0;
+    let start = 0; // the unit at which the piece at hand starts
     let at = 0;
+    const keepUpTo = (end: number): void => {
+      for (let piece = this.pieces[index]; piece !== undefined; piece = this.pieces[++index]) {
+        const stop = start + piece.text.length;
+        if (at === start && stop <= end) pieces.keep(piece);
+        else pieces.add(piece.text.slice(Math.max(0, at - start), Math.max(0, end - start)));
+        at = Math.max(at, Math.min(stop, end));
+        if (stop > end) return;
+        start = stop;
+      }
+    };
     for (const { from, to, insert } of changes) {
-      pieces.push(this.text.slice(at, from), insert);
+      keepUpTo(from);
+      pieces.add(insert);
       at = to;
     }
-    pieces.push(this.text.slice(at));
-    return new DocumentText(pieces.join(""), this.shifted(changes));
-  }
-
-  /** Return where the astral characters are after `changes`. */
-  private shifted(changes: readonly Change[]): readonly number[] {
-    const added = changes.map((change) => astralUnits(change.insert));
-    if (this.astral.length === 0 && added.every((starts) => starts.length === 0)) return NONE;
-    const result: number[] = [];
-    let index = 0;
-    let shift = 0;
-    changes.forEach(({ from, to, insert }, i) => {
-      for (let start = this.astral[index]; start !== undefined && start < from; ) {
-        result.push(start + shift);
-        start = this.astral[++index];
-      }
-      while ((this.astral[index] ?? Number.POSITIVE_INFINITY) < to) index++;
-      for (const start of added[i] ?? NONE) result.push(from + shift + start);
-      shift += insert.length - (to - from);
-    });
-    for (; index < this.astral.length; index++) result.push((this.astral[index] ?? 0) + shift);
-    return result;
+    keepUpTo(this.units);
+    return new DocumentText(pieces.finish());
   }
 
   private fitting(op: Operation): Operation {
@@ -167,6 +207,52 @@ export class DocumentText {
       throw invalidOperation("the operation is longer than its document");
     }
     return canonical;
+  }
+}
+
+/** Collects the pieces of a text. */
+class Pieces {
+  private readonly pieces: Piece[] = [];
+  /** What follows the pieces: too short, so far, to be one. */
+  private tail = "";
+
+  /** Append a piece of another text, as it is where possible. */
+  keep(piece: Piece): void {
+    if (this.tail !== "" && this.tail.length < PIECE / 4) {
+      this.add(piece.text);
+      return;
+    }
+    this.flush();
+    this.pieces.push(piece);
+  }
+
+  add(text: string): void {
+    this.tail += text;
+    if (this.tail.length > PIECE) this.flush();
+  }
+
+  finish(): readonly Piece[] {
+    const last = this.pieces.at(-1);
+    if (last !== undefined && this.tail !== "" && last.text.length + this.tail.length < PIECE / 2) {
+      this.pieces.pop();
+      this.tail = last.text + this.tail;
+    }
+    this.flush();
+    return this.pieces;
+  }
+
+  private flush(): void {
+    const { tail } = this;
+    for (let at = 0; at < tail.length; ) {
+      // What is left is halved where that avoids a short last piece.
+      const left = tail.length - at;
+      let end = at + (left <= PIECE ? left : Math.min(PIECE, Math.ceil(left / 2)));
+      if (isLowSurrogate(tail.charCodeAt(end))) end++;
+      const text = tail.slice(at, end);
+      this.pieces.push({ text, astral: astralUnits(text) });
+      at = end;
+    }
+    this.tail = "";
   }
 }
 
@@ -182,11 +268,6 @@ export function mapUnit(unit: number, changes: readonly Change[], bias: -1 | 1):
     shift += insert.length - (to - from);
   }
   return unit + shift;
-}
-
-/** Tell whether a UTF-16 unit is the second half of an astral character. */
-export function isLowSurrogate(unit: number): boolean {
-  return (unit & 0xfc00) === 0xdc00;
 }
 
 /** Return the units at which astral characters of `text` start. */

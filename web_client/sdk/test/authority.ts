@@ -1,5 +1,6 @@
 /** A small authority for tests: one document, the rules of the contract that matter here. */
 import { StrettoError } from "../src/errors.js";
+import { nextHash } from "../src/history.js";
 import { normalize, type Operation } from "../src/operation.js";
 import { type Entry, NO_HASH, type Payload, type Since } from "../src/protocol.js";
 import { apply, transform } from "../src/transform.js";
@@ -22,6 +23,10 @@ export class Authority {
 
   get version(): number {
     return this.entries.length;
+  }
+
+  get hash(): string {
+    return this.hashes[this.version] ?? NO_HASH;
   }
 
   /** Answer a request of a replica; throws the StrettoError that would be answered. */
@@ -50,9 +55,9 @@ export class Authority {
 
   private commit(client: string, seq: number, op: Operation): void {
     this.text = apply(this.text, op);
-    const hash = `${this.hashes[this.version]}${client}${seq}${JSON.stringify(op)}`;
-    this.entries.push({ client, seq, op, user: client, at_ms: 0 });
-    this.hashes.push(digest(hash));
+    const entry = { client, seq, op, user: client, at_ms: 0 };
+    this.hashes.push(nextHash(this.hash, entry));
+    this.entries.push(entry);
     this.clients.set(client, { ...this.record(client), lastSeq: seq, version: this.version });
   }
 
@@ -117,14 +122,4 @@ export class Authority {
     this.commit(client, seq, op);
     return { version: this.version };
   }
-}
-
-/** Some hash of 16 hex digits: FNV-1a, twice. */
-function digest(text: string): string {
-  let [low, high] = [0x811c9dc5, 0x1234567];
-  for (let i = 0; i < text.length; i++) {
-    low = Math.imul(low ^ text.charCodeAt(i), 0x01000193) >>> 0;
-    high = Math.imul(high ^ text.charCodeAt(i), 0x01000197) >>> 0;
-  }
-  return low.toString(16).padStart(8, "0") + high.toString(16).padStart(8, "0");
 }

@@ -44,7 +44,12 @@ class FakeServer {
     if (this.refusal !== null) throw this.refusal;
     this.tokens.push(token);
     if (namespace !== "/") return;
-    this.send("/", "ready", { session_id: "s", token_ttl_s: this.tokenTtl, limits: {} });
+    this.send("/", "ready", {
+      session_id: "s",
+      user: { id: "ann", name: "Ann", color: "#123456" },
+      token_ttl_s: this.tokenTtl,
+      limits: {},
+    });
   }
 
   private async request(event: string, payload: Payload): Promise<Payload> {
@@ -89,7 +94,7 @@ describe("connecting", () => {
     await client.connect();
     expect(states).toEqual(["connecting", "connected"]);
     expect(ready).toHaveBeenCalledOnce();
-    expect(server.tokens).toEqual(["t", "t"]);
+    expect(server.tokens).toEqual(["t", "t", "t"]);
   });
 
   it("rejects when the server refuses, and may be tried again", async () => {
@@ -139,7 +144,7 @@ describe("connecting", () => {
     await vi.advanceTimersByTimeAsync(60_000);
     expect(server.attempts).toBe(1);
     await expect(client.connect()).rejects.toThrow("closed");
-    await expect(client.request("/docs", "fetch", {})).rejects.toThrow("not connected");
+    await expect(client.request("/rooms", "find", {})).rejects.toThrow("not connected");
   });
 
   it("needs a token or a way to get one", () => {
@@ -166,11 +171,12 @@ describe("tokens", () => {
     const client = clientOf(server, { getToken: () => "fresh" });
     await client.connect();
     const doc = await client.open("d");
+    server.send("/", "token_expired", { grace_s: 30 });
+    await vi.advanceTimersByTimeAsync(1);
+    expect(server.requests.at(-1)).toEqual({ event: "refresh_token", payload: { token: "fresh" } });
     server.failures = [new StrettoError("token_expired", "")];
     doc.insert(0, "x");
-    await vi.advanceTimersByTimeAsync(3_000);
     expect(doc.status).toBe("saving");
-    server.send("/", "token_expired", { grace_s: 30 });
     await vi.advanceTimersByTimeAsync(3_000);
     expect(doc.status).toBe("saved");
     expect(server.authority.text).toBe("x");

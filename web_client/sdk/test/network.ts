@@ -1,8 +1,10 @@
 /** Replicas on a network that tests control: nothing arrives before it is told to. */
+
+import type { Effect, ReplicaRequest } from "../src/effects.js";
 import { asStrettoError, connectionLost } from "../src/errors.js";
 import type { Operation } from "../src/operation.js";
 import type { Payload } from "../src/protocol.js";
-import { type Effect, Replica, type ReplicaRequest } from "../src/replica.js";
+import { Replica } from "../src/replica.js";
 import { DocumentText } from "../src/units.js";
 import type { Authority } from "./authority.js";
 

@@ -221,7 +221,7 @@ describe("a refused operation", () => {
     p.network.settle();
     expectAll(p, "?ab!");
     expect(p.a.effects).toContainEqual(
-      expect.objectContaining({ kind: "refused", text: "REFUSE" }),
+      expect.objectContaining({ kind: "returned", origin: "refused", text: "REFUSE" }),
     );
   });
 
@@ -295,7 +295,7 @@ describe("a replaced history", () => {
     p.network.settle();
     expectAll(p, "zero one two!");
     expect(p.b.effects).toContainEqual(
-      expect.objectContaining({ kind: "replaced", text: "one two!" }),
+      expect.objectContaining({ kind: "returned", origin: "replaced", text: "one two!" }),
     );
   });
 
@@ -362,7 +362,7 @@ describe("an entry that does not fit", () => {
   it("makes the replica start over from the authority's text", () => {
     const p = pair("abc");
     const ops = [{ client: "x".repeat(16), seq: 1, op: [50, "x"], user: "x", at_ms: 0 }];
-    p.a.push("ops", { doc: "d", epoch: "e1", from: 2, ops, hash: "00" });
+    p.a.push("ops", { doc: "d", epoch: "e1", from: 2, ops, hash: "0".repeat(16) });
     p.network.settle();
     p.a.type("!", 3);
     p.network.settle();

@@ -18,7 +18,7 @@ function ranges(roster: Roster, pending: readonly Operation[] = []): unknown[] {
 it("takes the snapshot, then diffs", () => {
   const roster = new Roster();
   roster.opened([member("self"), member("a")], 3);
-  roster.presence({ doc: "d", joined: [member("b")], left: ["a"], updated: [] });
+  roster.presence({ joined: [member("b")], left: ["a"], updated: [] });
   expect(roster.list().map(({ id }) => id)).toEqual(["self", "b"]);
   roster.opened([member("self")], 4);
   expect(roster.list().length).toBe(1);
@@ -39,7 +39,7 @@ it("carries ranges of an older version, and keeps those of a newer one until it 
   roster.applied(2, entry(["ab"]));
   const late = member("late", { ranges: [[1, 1]], version: 1 });
   const early = member("early", { ranges: [[5, 5]], version: 3 });
-  roster.presence({ doc: "d", joined: [], left: [], updated: [late, early] });
+  roster.presence({ joined: [], left: [], updated: [late, early] });
   expect(ranges(roster)).toEqual([[[3, 3]]]);
   roster.applied(3, entry(["c"]));
   expect(ranges(roster)).toEqual([[[4, 4]], [[5, 5]]]);
