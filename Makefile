@@ -71,6 +71,7 @@ check: $(STAMPS)/dev $(WEB)/node_modules/.package-lock.json
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python -m tools.generate_protocol --check
+	@$(BIN)/python -m tools.export_replica_scripts --check
 	@$(BIN)/pytest tests/architecture
 	@cd $(WEB) && npm run --silent check
 
@@ -88,8 +89,9 @@ soak: $(STAMPS)/dev $(PAGE)
 	@for trace in bench/traces/sveltecomponent.json.gz bench/traces/friendsforever.schedule.jsonl.gz; do \
 	    $(BIN)/stretto replay $$trace --kill 3 --seed $$RANDOM; done
 
-protocol: $(STAMPS)/server
+protocol: $(STAMPS)/dev
 	@$(BIN)/python -m tools.generate_protocol
+	@$(BIN)/python -m tools.export_replica_scripts
 
 fmt: $(STAMPS)/dev
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
