@@ -7,6 +7,7 @@ with other things as well. Every measurement starts a fresh server.
 import json
 import os
 import secrets
+import signal
 import socket
 import statistics
 import subprocess
@@ -16,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -145,14 +146,30 @@ def child(
     command: Sequence[str], cpu: int, environment: Mapping[str, str], stderr: int | None
 ) -> "Iterator[subprocess.Popen[str]]":
     """Run a process on one CPU (the first or the last), and stop it in the end."""
-    with _pinned(cpu):  # a child starts where its parent is
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
-        )
-    try:
+    with ExitStack() as stack:
+        with _uninterrupted(), _pinned(cpu):  # a child starts where its parent is
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
+            )
+            stack.callback(_stop, process)
         yield process
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off what would end this process, so that no child is forgotten."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
     finally:
-        _stop(process)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
