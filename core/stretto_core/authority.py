@@ -33,8 +33,8 @@ from stretto_core.ot import (
     length_change,
     map_position,
     normalize,
-    transform,
 )
+from stretto_core.ot.transform import transform_canonical
 from stretto_core.protocol import Limits
 
 Range = tuple[int, int]
@@ -279,7 +279,7 @@ class Authority:
         op = self._checked(submission.op, submission.base)
         op = self._history.transform(op, submission.base)
         for entry in stage.entries:
-            op = transform(op, entry.op, "left")
+            op = transform_canonical(op, entry.op, "left")
         if stage.length + length_change(op) > max(self._limits.document_chars, stage.length):
             raise TooLarge(f"a document holds {self._limits.document_chars} characters")
         return op

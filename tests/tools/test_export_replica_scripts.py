@@ -24,7 +24,7 @@ def test_lives_hold_every_kind_of_call() -> None:
 
 
 def test_no_life_replaces_a_history() -> None:
-    for line in gzip.decompress(TARGET.read_bytes()).decode().splitlines()[1:]:
+    for line in gzip.decompress(TARGET.read_bytes()).decode().rstrip("\n").split("\n")[1:]:
         opened = [
             step
             for step in json.loads(line)["steps"]
