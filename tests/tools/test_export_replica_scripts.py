@@ -1,7 +1,6 @@
-"""The exported lives are up to date, varied, and end where implementations may differ."""
+"""The exported lives are up to date, and hold every kind of call."""
 
 import gzip
-import json
 from typing import Any
 
 from tools.export_replica_scripts import TARGET, encoded, scripts
@@ -21,13 +20,3 @@ def test_lives_hold_every_kind_of_call() -> None:
     assert {"ops", "behind"} <= events
     errors = {step["error"]["code"] for step in steps if step["call"] == "failed"}
     assert len(errors) >= 2
-
-
-def test_no_life_replaces_a_history() -> None:
-    for line in gzip.decompress(TARGET.read_bytes()).decode().rstrip("\n").split("\n")[1:]:
-        opened = [
-            step
-            for step in json.loads(line)["steps"]
-            if step["call"] == "answered" and "content" in step["answer"]
-        ]
-        assert len(opened) <= 1
