@@ -12,15 +12,16 @@ from types import TracebackType
 from typing import Any, Final, Self, overload
 
 from stretto_client.backoff import Backoff, asked_delay
-from stretto_client.document import UNREADABLE, LiveDocument
+from stretto_client.document import LiveDocument
 from stretto_client.edits import build_operation
 from stretto_client.listeners import HandlerT, Listeners
 from stretto_client.outbox import Outbox
 from stretto_client.room import LiveRoom
 from stretto_client.rooms import ClientRooms
+from stretto_client.sender import UNREADABLE
 from stretto_client.tokens import TokenProvider, Tokens
 from stretto_client.transport import SocketTransport, Transport, TransportFactory
-from stretto_core.errors import InternalError, StrettoError, Unavailable
+from stretto_core.errors import InternalError, InvalidRequest, StrettoError, Unavailable
 from stretto_core.protocol import DOCS, ROOMS, SESSION, Limits, ServerEvent
 from stretto_core.replica import Changed, Origin, Replica
 from stretto_core.roster import NO_STATUS
@@ -205,13 +206,29 @@ class RealtimeClient:
         """Return the documents that the outbox has unsent edits of, to be opened again.
 
         Also those with text that was given back and that nobody took: when they are open,
-        :meth:`LiveDocument.take_returned` returns it. Raises what :meth:`connect` raises
-        where the outbox is in use or damaged.
+        :meth:`LiveDocument.take_returned` returns it. Raises Unavailable, with what to do,
+        when the outbox is in use or damaged.
         """
         if self._outbox is None:
             return []
         await self._outbox.open()
         return self._outbox.unsent()
+
+    async def discard_unsent(self, doc: str) -> None:
+        """Give up what the outbox has of a document that is not open.
+
+        For one that was deleted, or that the user may no longer edit. Raises InvalidRequest
+        while the document is open.
+        """
+        document = self._documents.get(doc)
+        if document is not None:
+            if not document.is_over:
+                raise InvalidRequest("the document is open: close it first")
+            await document.close()
+        if self._outbox is not None:
+            await self._outbox.open()
+            self._outbox.changed(doc, lambda: None)
+            await self._outbox.stored()
 
     async def send_operation(self, doc: str, operation: Mapping[str, Any]) -> int:
         """Edit a document, opening it first; return the replica's version once it is saved.
@@ -445,7 +462,10 @@ class RealtimeClient:
 
     async def _give_token(self, token: str) -> float:
         answer = await self.request(SESSION, "refresh_token", {"token": token})
-        return float(answer["token_ttl_s"])
+        try:
+            return float(answer["token_ttl_s"])
+        except UNREADABLE:
+            raise InternalError("the answer does not tell how long the token lives") from None
 
     def _token_renewed(self) -> None:
         for document in list(self._documents.values()):

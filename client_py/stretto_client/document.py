@@ -7,20 +7,21 @@ reported, and the time passes that it knows nothing of.
 import asyncio
 import logging
 import random
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 from weakref import WeakSet
 
-from stretto_client.backoff import Random, repeat_delay
+from stretto_client import sender
+from stretto_client.backoff import Random
 from stretto_client.changes import Changes
 from stretto_client.cursors import Cursor, OwnCursor, Ranges
 from stretto_client.edits import moved
 from stretto_client.listeners import HandlerT, Listeners
-from stretto_core.errors import InternalError, NotJoined, StrettoError, error_from_payload
+from stretto_client.sender import UNREADABLE, Keep, Sender
+from stretto_core.errors import NotJoined, StrettoError, error_from_payload
 from stretto_core.ot import Component
 from stretto_core.protocol import DOCS, ServerEvent
 from stretto_core.replica import (
@@ -31,15 +32,11 @@ from stretto_core.replica import (
     Opened,
     Origin,
     Replica,
-    Request,
     Returned,
     RoleChanged,
 )
 
 logger = logging.getLogger(__name__)
-
-UNREADABLE: Final = (AttributeError, KeyError, TypeError, ValueError)
-"""What it raises to read a payload that is not what the contract says."""
 
 
 class Status(StrEnum):
@@ -50,34 +47,14 @@ class Status(StrEnum):
     OFFLINE = "offline"
 
 
-class Link(Protocol):
+class Link(sender.Link, Protocol):
     """What a document needs of its client."""
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether requests can be sent now."""
-
-    async def request(self, namespace: str, event: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """Send one request."""
-
-    def token_refused(self) -> None:
-        """Get another token, then call :meth:`LiveDocument.token_renewed`."""
 
     def document_changed(self, document: "LiveDocument", change: Changed) -> None:
         """Hear of every change."""
 
     def document_closed(self, document: "LiveDocument") -> None:
         """Forget a document."""
-
-
-class Keep(Protocol):
-    """What stores unsent edits, so that another process can go on with them."""
-
-    def changed(self, doc: str, unsent: Callable[[], dict[str, Any] | None]) -> None:
-        """Store what ``unsent`` returns, soon; nothing is kept where it returns None."""
-
-    async def stored(self) -> None:
-        """Wait until everything that changed so far is stored. Raises Unavailable."""
 
 
 @dataclass(slots=True)
@@ -118,19 +95,15 @@ class LiveDocument:
         """How many calls wait for the opening."""
         self._link = link
         self._keep = keep
-        self._random = rand
         self._listeners = Listeners()
         self._members: dict[str, dict[str, Any]] = {}
         self._readers: WeakSet[Changes] = WeakSet()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._news: deque[Effect | Status] = deque()
-        self._telling = False
         self._progress = asyncio.Event()
         self._watches: list[_Watch] = []
         self._settled = replica.settled
-        self._retry: asyncio.TimerHandle | None = None
-        self._failures = 0
-        self._connection = 0
+        self._sender = Sender(
+            link, replica, keep=keep, store=self._store, report=self._report, rand=rand
+        )
         self._cursor = OwnCursor(self._may_send_cursor, self._tell_cursor)
         self._status = Status.OFFLINE
         self._left = False
@@ -216,7 +189,6 @@ class LiveDocument:
         if self._left:
             raise NotJoined("this document was closed")
         self._report(self.replica.edit(op))
-        self._advance()
 
     async def commit(self, op: Sequence[Component]) -> int:
         """Apply ``op`` and wait until it is in the journal; return the replica's version.
@@ -326,12 +298,9 @@ class LiveDocument:
     async def _halt(self) -> None:
         """Stop every task and timer."""
         self._left = True
-        self._cancel_retry()
         self._end_readers()
         self._progress.set()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._sender.stop()
         await self._cursor.stop()
         await self._listeners.stop()
 
@@ -339,15 +308,12 @@ class LiveDocument:
 
     def connected(self) -> None:
         """Go on: the client is connected."""
-        self._failures = 0
-        self._cancel_retry()
-        self._advance()
+        self._sender.connected()
+        self._report([])
 
     def disconnected(self) -> None:
         """Wait: the connection is lost."""
-        self._connection += 1
-        self.replica.disconnected()
-        self._cancel_retry()
+        self._sender.disconnected()
         self._tell_status()
 
     def failed(self, error: StrettoError) -> None:
@@ -356,9 +322,8 @@ class LiveDocument:
 
     def token_renewed(self) -> None:
         """Send what an expired token held up."""
-        self.replica.resend()
-        self._cancel_retry()
-        self._advance()
+        self._sender.token_renewed()
+        self._report([])
 
     def received(self, event: str, payload: dict[str, Any]) -> None:
         """Take an event of this document."""
@@ -368,11 +333,9 @@ class LiveDocument:
             effects = self._read(event, payload)
         except UNREADABLE:
             logger.exception("cannot read the event %s of %s", event, self.id)
-            self.replica.disconnected()  # opening with `since` brings what it would have told
-            self._wait_after(InternalError())
+            self._sender.unreadable()
             effects = []
         self._report(effects)
-        self._advance()
 
     def _read(self, event: str, payload: dict[str, Any]) -> list[Effect]:
         if event == ServerEvent.PRESENCE:
@@ -383,79 +346,24 @@ class LiveDocument:
             return self.replica.received(event, payload)
         return []
 
-    # Requests.
-
-    def _advance(self) -> None:
-        """Send what the replica wants to send."""
-        while self._link.is_connected and self._retry is None and not self._left:
-            request = self.replica.next_request()
-            if request is None:
-                break
-            self._store()
-            task = asyncio.create_task(self._perform(request))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        self._tell_status()
-        self._cursor.advance()
-
-    async def _perform(self, request: Request) -> None:
-        connection = self._connection
-        try:
-            if request.event == "submit" and self._keep is not None:
-                await self._keep.stored()  # before it leaves: a seq means one operation
-            if connection != self._connection:
-                return  # another connection would not know what to do with it
-            answer = await self._link.request(DOCS, request.event, request.payload)
-            effects = self.replica.answered(request, answer)
-            self._failures = 0
-        except StrettoError as error:
-            effects = self._failed(request, error, connection)
-        except UNREADABLE:
-            logger.exception("cannot read the answer to %s of %s", request.event, self.id)
-            effects = self._failed(request, InternalError(), connection)
-        self._report(effects)
-        self._advance()
-
-    def _failed(self, request: Request, error: StrettoError, connection: int) -> list[Effect]:
-        effects = self.replica.failed(request, error)
-        if connection == self._connection:
-            self._wait_after(error)
-        return effects
-
-    def _wait_after(self, error: StrettoError) -> None:
-        """Do not send again at once what was just refused for a while."""
-        if error.code == "token_expired":
-            self._link.token_refused()
-        if not (error.retryable or error.code in ("token_expired", "internal_error")):
-            return
-        delay = repeat_delay(self._failures, self._random, error.retry_after_ms)
-        self._failures += 1
-        self._cancel_retry()
-        self._retry = asyncio.get_running_loop().call_later(delay, self._try_again)
-
-    def _try_again(self) -> None:
-        self._retry = None
-        self._advance()
-
-    def _cancel_retry(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-
     # Effects.
 
     def _store(self) -> None:
-        if self._keep is not None:
+        if self._keep is not None and not self._left:  # afterwards another goes on from it
             self._keep.changed(self.id, self.unsent)
 
     def _report(self, effects: Sequence[Effect]) -> None:
+        """Tell what happened, and send what that allows."""
         if effects:
             self._note_returned(effects)
             for effect in effects:
                 self._note(effect)
             self._store()
             self._progress.set()
-        self._news.extend(effects)
+        for effect in effects:
+            self._tell(effect)
+        self._sender.advance()
+        self._cursor.advance()
         self._tell_status()
 
     def _note(self, effect: Effect) -> None:
@@ -486,37 +394,25 @@ class LiveDocument:
         status = self.status
         if status is not self._status:
             self._status = status
-            self._news.append(status)
-        self._tell_news()
+            self._listeners.put("status", status)
+        self._listeners.flush()
 
-    def _tell_news(self) -> None:
-        """Call handlers in the order of events, also for what they cause on the way."""
-        if self._telling:
-            return
-        self._telling = True
-        try:
-            while self._news:
-                self._tell(self._news.popleft())
-        finally:
-            self._telling = False
-
-    def _tell(self, news: Effect | Status) -> None:
-        match news:
-            case Status():
-                self._listeners.emit("status", news)
+    def _tell(self, effect: Effect) -> None:
+        """Let handlers hear of an effect once all of them are noted."""
+        match effect:
             case Changed():
-                self._listeners.emit("change", news)
-                self._link.document_changed(self, news)
+                self._listeners.put("change", effect)
+                self._link.document_changed(self, effect)
             case Opened():
-                self._listeners.emit("presence", self.members)
+                self._listeners.put("presence", self.members)
             case Returned():
-                self._listeners.emit("returned", news)
+                self._listeners.put("returned", effect)
             case RoleChanged():
-                self._listeners.emit("role", news.role)
+                self._listeners.put("role", effect.role)
             case Closed():
-                self._listeners.emit("closed", news)
+                self._listeners.put("closed", effect)
             case Confirmed():
-                self._listeners.emit("confirmed", news)
+                self._listeners.put("confirmed", effect)
 
     def _end_readers(self) -> None:
         for reader in list(self._readers):
@@ -527,7 +423,7 @@ class LiveDocument:
             self._members[member["id"]] = member
         for member_id in payload.get("left", ()):
             self._members.pop(member_id, None)
-        self._listeners.emit("presence", self.members)
+        self._listeners.put("presence", self.members)
 
     # The own cursor.
 

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
 
@@ -14,10 +14,16 @@ HandlerT = TypeVar("HandlerT", bound=Handler)
 
 
 class Listeners:
-    """Calls handlers in the order in which they were added; a failing one harms nobody else."""
+    """Calls handlers in the order in which they were added; a failing one harms nobody else.
+
+    All handlers hear of one event before any hears of the next, also when it is a handler
+    that causes the next.
+    """
 
     def __init__(self) -> None:
         self._handlers: defaultdict[str, list[Handler]] = defaultdict(list)
+        self._waiting: deque[tuple[str, Any]] = deque()
+        self._emitting = False
         self._tasks: set[asyncio.Future[None]] = set()
 
     def add(self, event: str, handler: HandlerT) -> HandlerT:
@@ -36,6 +42,25 @@ class Listeners:
 
     def emit(self, event: str, payload: Any) -> None:
         """Call the handlers of ``event``; coroutines run as tasks."""
+        self.put(event, payload)
+        self.flush()
+
+    def put(self, event: str, payload: Any) -> None:
+        """Let :meth:`flush` emit ``event``, after those that were put before."""
+        self._waiting.append((event, payload))
+
+    def flush(self) -> None:
+        """Emit what was put; within a handler, once all heard of the present event."""
+        if self._emitting:
+            return
+        self._emitting = True
+        try:
+            while self._waiting:
+                self._call(*self._waiting.popleft())
+        finally:
+            self._emitting = False
+
+    def _call(self, event: str, payload: Any) -> None:
         for handler in list(self._handlers[event]):
             try:
                 result = handler(payload)

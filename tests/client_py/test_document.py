@@ -473,7 +473,7 @@ async def test_closing_tells_the_server_and_ends_what_waits(
     with pytest.raises(NotJoined):
         await doc.insert(0, "x")
     assert len(server.asked("close")) == 1
-    assert not doc._tasks
+    assert not doc._sender._tasks
     assert "notes" not in client._documents
 
 

@@ -90,3 +90,20 @@ async def test_a_handler_may_stop_everything_but_itself() -> None:
     listeners.emit("change", 1)
     async with asyncio.timeout(1):
         await done.wait()
+
+
+async def test_all_hear_of_one_event_before_any_hears_of_the_next() -> None:
+    listeners, heard = Listeners(), list[Any]()
+
+    def cause(payload: int) -> None:
+        heard.append(("first", payload))
+        if payload < 3:
+            listeners.emit("change", payload + 10)
+
+    listeners.add("change", cause)
+    listeners.add("change", lambda payload: heard.append(("second", payload)))
+    listeners.put("change", 1)
+    listeners.put("change", 2)
+    assert heard == []
+    listeners.flush()
+    assert heard == [(who, number) for number in (1, 2, 11, 12) for who in ("first", "second")]

@@ -16,7 +16,7 @@ import pytest
 from stretto_client import Origin, RealtimeClient, Status
 from stretto_client.client import fresh_client
 from stretto_client.outbox import Outbox, Row, fenced
-from stretto_core.errors import TooLarge, Unavailable
+from stretto_core.errors import InvalidRequest, TooLarge, Unavailable
 from tests.client_py.scripted import ScriptedServer, settle
 
 Opener = Callable[..., RealtimeClient]
@@ -486,6 +486,42 @@ async def test_what_a_closed_document_had_unsent_stays_in_the_file(
     assert doc.is_over
     await client.close()
     assert await process().unsent() == ["notes"]
+
+
+async def test_what_will_never_be_sent_can_be_given_up(
+    server: ScriptedServer, process: Opener
+) -> None:
+    client = process()
+    await client.discard_unsent("unheard of")
+    doc = await client.open("notes")
+    server.gates["submit"] = asyncio.Event()
+    await doc.insert(0, "mine")
+    await settle()
+    with pytest.raises(InvalidRequest, match="close it first"):
+        await client.discard_unsent("notes")
+    server.delete("notes")
+    assert await client.unsent() == ["notes"]
+    await client.discard_unsent("notes")
+    assert await client.unsent() == []
+    assert (await client.open("notes")).text == ""
+
+
+async def test_a_document_that_was_left_writes_nothing_over_its_successor(
+    server: ScriptedServer, process: Opener
+) -> None:
+    first = process()
+    doc = await first.open("notes")
+    server.gates["submit"] = asyncio.Event()
+    await doc.insert(0, "one")
+    await settle()
+    await doc.close()
+    again = await first.open("notes")
+    await again.insert(3, " two")
+    doc.take_returned()
+    await stored(first)
+    await crash(first)
+    server.gates.clear()
+    assert (await process().open("notes")).text == "one two"
 
 
 async def test_an_outbox_in_use_is_told_by_every_call(process: Opener, path: Path) -> None:
