@@ -6,12 +6,14 @@ export async function askName(suggestion: string): Promise<string> {
   return (await ask("name", suggestion)) || suggestion;
 }
 
-/** Ask for a token, saying why. */
-export async function askToken(reason: string): Promise<string> {
+/** Ask for a token, saying why, until there is one or `signal` says that it is not needed. */
+export async function askToken(reason: string, signal: AbortSignal): Promise<string> {
   element("token-reason").textContent = reason;
+  const dialog = element("token-dialog", HTMLDialogElement);
+  signal.addEventListener("abort", () => dialog.close());
   for (;;) {
     const token = await ask("token", "");
-    if (token !== "") return token;
+    if (token !== "" || signal.aborted) return token;
   }
 }
 

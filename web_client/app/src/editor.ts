@@ -1,21 +1,24 @@
 /** The CodeMirror editor, bound to a live document. */
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
+import { markdownKeymap, markdownLanguage } from "@codemirror/lang-markdown";
+import { HighlightStyle, indentUnit, syntaxHighlighting } from "@codemirror/language";
 import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
 import {
   Annotation,
   Compartment,
   EditorState,
   type Extension,
+  Prec,
   Transaction,
 } from "@codemirror/state";
 import {
-  Decoration,
   drawSelection,
   EditorView,
   highlightSpecialChars,
   keymap,
   placeholder,
 } from "@codemirror/view";
+import { tags } from "@lezer/highlight";
 import type { Change, LiveDocument } from "stretto-client";
 import { remoteCarets, showCursors } from "./carets";
 import { wellFormedChanges } from "./edges";
@@ -23,13 +26,37 @@ import { wellFormedChanges } from "./edges";
 /** Marks transactions that come from the document. */
 const fromDocument = Annotation.define<true>();
 const editable = new Compartment();
-const TITLE = Decoration.line({ class: "title-line" });
+/** Looks are in the style sheet. */
+const LOOKS = HighlightStyle.define([
+  { tag: tags.heading1, class: "md-heading md-h1" },
+  { tag: tags.heading2, class: "md-heading md-h2" },
+  { tag: tags.heading3, class: "md-heading md-h3" },
+  { tag: tags.heading, class: "md-heading" },
+  { tag: tags.strong, class: "md-strong" },
+  { tag: tags.emphasis, class: "md-emphasis" },
+  { tag: tags.strikethrough, class: "md-strikethrough" },
+  { tag: tags.monospace, class: "md-code" },
+  { tag: [tags.link, tags.url], class: "md-link" },
+  { tag: tags.quote, class: "md-quote" },
+  { tag: [tags.processingInstruction, tags.contentSeparator], class: "md-mark" },
+]);
 
-/** Show `doc` in `parent`, to be edited. `nonce` lets the editor's style sheets in. */
-export function createEditor(doc: LiveDocument, parent: HTMLElement, nonce: string): EditorView {
+/**
+ * Show `doc` in `parent`, to be edited. `nonce` lets the editor's style sheets in; `watch` is
+ * an extension that looks on.
+ */
+export function createEditor(
+  doc: LiveDocument,
+  parent: HTMLElement,
+  nonce: string,
+  watch: Extension,
+): EditorView {
   const view = new EditorView({
     parent,
-    state: EditorState.create({ doc: doc.text, extensions: [extensions(nonce), sending(doc)] }),
+    state: EditorState.create({
+      doc: doc.text,
+      extensions: [extensions(nonce), sending(doc), watch],
+    }),
   });
   receiving(doc, view);
   return view;
@@ -49,7 +76,10 @@ function extensions(nonce: string): Extension {
     highlightSelectionMatches(),
     remoteCarets(),
     EditorView.lineWrapping,
-    EditorView.decorations.of((view) => Decoration.set([TITLE.range(view.state.doc.line(1).from)])),
+    markdownLanguage,
+    Prec.high(keymap.of(markdownKeymap)),
+    syntaxHighlighting(LOOKS),
+    indentUnit.of("  "),
     placeholder("Start writing. Everyone with the link writes along."),
     keymap.of([...defaultKeymap, ...historyKeymap, ...searchKeymap]),
     EditorView.contentAttributes.of({
@@ -92,7 +122,7 @@ function receiving(doc: LiveDocument, view: EditorView): void {
     view.dispatch({ effects: editable.reconfigure(extension) });
   };
   doc.on("role", setEditable);
-  doc.on("members", setEditable);
+  doc.on("presence", setEditable);
   doc.on("closed", () => {
     view.dispatch({ effects: editable.reconfigure(EditorState.readOnly.of(true)) });
   });

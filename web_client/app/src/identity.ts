@@ -15,12 +15,24 @@ export function storedName(): string {
 /** Go by `name` from now on: the guest token in use is given up. */
 export function storeName(name: string): void {
   localStorage.setItem(NAME, name);
-  sessionStorage.removeItem(GUEST);
+  localStorage.removeItem(GUEST);
 }
 
 /** Use `token` in this browser from now on. */
 export function storeToken(token: string): void {
   localStorage.setItem(TOKEN, token);
+}
+
+/** Resolve with a token that comes by the address or from another tab. */
+export function onNewToken(signal: AbortSignal): Promise<string> {
+  return new Promise((resolve) => {
+    const look = (): void => {
+      const token = givenToken();
+      if (token !== null && expiry(token) > Date.now()) resolve(token);
+    };
+    window.addEventListener("hashchange", look, { signal });
+    window.addEventListener("storage", look, { signal });
+  });
 }
 
 /** Forget the token that was brought along: it was refused. */
@@ -42,12 +54,13 @@ export function givenToken(): string | null {
 }
 
 /**
- * Return a guest's token, the same one in this tab while it is valid.
+ * Return a guest's token, the same one in this browser while it is valid: edits that a closed
+ * tab left unsent are delivered by the user who made them.
  *
  * Throws TokenNeeded where the server has no guests.
  */
 export async function guestToken(): Promise<string> {
-  const kept = sessionStorage.getItem(GUEST);
+  const kept = localStorage.getItem(GUEST);
   if (kept !== null && expiry(kept) > Date.now() + 60_000) return kept;
   const response = await fetch("/dev/token", {
     method: "POST",
@@ -57,7 +70,7 @@ export async function guestToken(): Promise<string> {
   if (response.status === 404 || response.status === 405) throw new TokenNeeded();
   if (!response.ok) throw new Error(`the server gave no guest token (${response.status})`);
   const { token } = (await response.json()) as { token: string };
-  sessionStorage.setItem(GUEST, token);
+  localStorage.setItem(GUEST, token);
   return token;
 }
 

@@ -1,190 +1,188 @@
-/** The page: one document, edited together. */
-import { type LiveDocument, RealtimeClient, StrettoError } from "stretto-client";
-import { askName, askToken } from "./dialogs";
+/** The page: the documents of this browser, and one of them, edited together. */
+import { type LiveDocument, type RealtimeClient, StrettoError } from "stretto-client";
+import { Activity } from "./activity";
+import { admittedClient } from "./admission";
+import { Chat, roomOf, showMissing } from "./chat";
+import { askName } from "./dialogs";
 import { createEditor } from "./editor";
 import { element } from "./elements";
-import {
-  forgetToken,
-  givenToken,
-  guestToken,
-  storedName,
-  storeName,
-  storeToken,
-  TokenNeeded,
-} from "./identity";
-import { documentName, guestName, isDocumentName } from "./names";
+import { storedName, storeName } from "./identity";
+import { Library } from "./library";
+import { documentName, isDocumentName } from "./names";
 import { copy, Notices } from "./notices";
+import { Panel } from "./panels";
 import { peopleOf, showPeople } from "./people";
-import { indicator, titleOf } from "./presentation";
+import { titleOf } from "./presentation";
+import { Preview, previewed } from "./preview";
+import { Shelf } from "./shelf";
+import { StatusLine } from "./status";
+import { PreviewSwitch } from "./switch";
 import "./style.css";
 
-/** An offline spell shorter than this gets no banner. */
-const BANNER_MS = 1_200;
-/** "Saving…" stays at least this long after the last edit, so that it does not flicker. */
-const CALM_MS = 250;
-const OFFLINE =
-  "You are offline. Keep writing: edits stay in this tab and are delivered once you are back.";
+/** A title is looked for in so much of the text. */
+const TITLE_WITHIN = 2_000;
+/** How often it is looked who has become idle. */
+const IDLE_CHECK_MS = 5_000;
 
 const notices = new Notices(element("notices"));
+const status = new StatusLine();
+const library = new Library();
 
 void start();
 
 async function start(): Promise<void> {
   const id = documentOfAddress();
-  element("share").addEventListener("click", () => void share(id));
-  if (!isDocumentName(id)) {
-    stop("This address names no document. Start a new one with the link at the top left.");
-    return;
-  }
+  const shelf = new Shelf(library, id);
   try {
-    const client = await connectedClient();
-    showState(client, null);
-    client.on("connection.state", () => showState(client, null));
-    const doc = await client.open(id);
-    present(client, doc);
+    if (id === null) await showShelf();
+    else if (isDocumentName(id)) await showDocument(id, shelf);
+    else status.stop("This address names no document. Start a new one from the list.");
   } catch (reason) {
-    stop(explain(reason));
+    status.stop(explain(reason));
   }
 }
 
-/** Return the id in the address; where there is none, put a new one there. */
-function documentOfAddress(): string {
-  const given = new URLSearchParams(location.search).get("doc");
-  if (given !== null && given !== "") return given;
+/**
+ * Return the id in the address, null for the list of documents. Whoever has no documents yet,
+ * or asks for a new one, gets one.
+ */
+function documentOfAddress(): string | null {
+  const query = new URLSearchParams(location.search);
+  const given = query.get("doc") ?? "";
+  if (given !== "") return given;
+  if (!query.has("new") && library.list.length > 0) return null;
   const id = documentName(Math.random);
   history.replaceState(null, "", `?doc=${id}${location.hash}`);
   return id;
 }
 
-/** Return a client that the server let in: with the token brought along, or as a guest. */
-async function connectedClient(): Promise<RealtimeClient> {
-  let token = givenToken();
-  if (token === null && (await becomeGuest())) {
-    const client = new RealtimeClient({ getToken: guestToken });
-    await client.connect();
-    return client;
+/** Show the start page, and deliver meanwhile what is still unsent. */
+async function showShelf(): Promise<void> {
+  document.body.classList.add("start");
+  element("documents").hidden = false;
+  const client = await admittedClient(notices);
+  await deliverUnsent(client, null);
+}
+
+async function showDocument(id: string, shelf: Shelf): Promise<void> {
+  new Panel("documents", "documents-new");
+  element("share").addEventListener("click", () => void share(id));
+  const client = await admittedClient(notices);
+  status.show(client, null);
+  const opening = client.on("connection.state", () => status.show(client, null));
+  const doc = await client.open(id);
+  opening();
+  if (doc.unsent > 0) notices.say("Edits that a closed tab left unsent are being delivered.");
+  present(client, doc, shelf);
+  await Promise.all([chat(client, id), deliverUnsent(client, id)]);
+}
+
+/** Show the document and everything about it. */
+function present(client: RealtimeClient, doc: LiveDocument, shelf: Shelf): void {
+  const nonce = document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content ?? "";
+  const main = element("editor");
+  const view = createEditor(
+    doc,
+    main,
+    nonce,
+    previewed(() => preview),
+  );
+  const preview = new Preview(view, element("preview"));
+  new PreviewSwitch(() => preview.schedule(0));
+  main.removeAttribute("aria-busy");
+  view.focus();
+
+  const show = (): void => status.show(client, doc);
+  const title = (): void => {
+    const found = titleOf(view.state.doc.sliceString(0, TITLE_WITHIN));
+    if (element("title").textContent !== found) showTitle(doc.id, found, shelf);
+  };
+  client.on("connection.state", show);
+  doc.on("status", show);
+  doc.on("role", show);
+  doc.on("change", () => {
+    show();
+    title();
+  });
+  doc.on("returned", ({ origin, text, error }) => {
+    const message =
+      origin === "refused"
+        ? `An edit was not accepted and taken back: ${error?.message ?? "no reason was given"}.`
+        : "This document was replaced by another version. You had seen:";
+    notices.giveBack(message, text);
+  });
+  doc.on("closed", ({ error, text }) => {
+    show();
+    notices.giveBack(`This document cannot be edited any more: ${error.message}.`, text);
+  });
+  element("rename").addEventListener("click", () => void rename(doc));
+  closeOnOutsideClick(element("people", HTMLDetailsElement));
+  watchPeople(doc);
+  show();
+  showTitle(doc.id, titleOf(view.state.doc.sliceString(0, TITLE_WITHIN)), shelf);
+}
+
+function watchPeople(doc: LiveDocument): void {
+  const activity = new Activity();
+  const people = (): void => {
+    const here = peopleOf(doc.members, doc.memberId, activity, Date.now());
+    showPeople(here, element("people-summary"), element("people-list"));
+  };
+  doc.on("presence", (members) => {
+    activity.heard(members, Date.now());
+    people();
+  });
+  doc.on("cursors", () => activity.carried(doc.members));
+  doc.on("change", ({ user }) => {
+    if (user !== undefined) activity.wrote(user, doc.members, Date.now());
+  });
+  activity.heard(doc.members, Date.now());
+  setInterval(people, IDLE_CHECK_MS);
+  people();
+}
+
+async function chat(client: RealtimeClient, id: string): Promise<void> {
+  let shown: Chat | null = null;
+  new Panel("chat", "chat-text", (open) => {
+    if (open) shown?.opened();
+  });
+  const room = roomOf(id);
+  if (room === null) return showMissing("the document's name is too long");
+  try {
+    shown = new Chat(await client.room(room, { status: "here", offline: "queue" }));
+  } catch (reason) {
+    showMissing(reason instanceof StrettoError ? reason.message : String(reason));
   }
-  token ??= await askToken("It does not know you yet, and it has no guests.");
-  for (;;) {
-    const client = new RealtimeClient({ auth: { token } });
+}
+
+/** Deliver what closed tabs left unsent in documents other than `shown`, and say so. */
+async function deliverUnsent(client: RealtimeClient, shown: string | null): Promise<void> {
+  for (const { doc: id, user } of await client.unsent()) {
+    if (id === shown || user !== client.user?.id) continue;
+    const title = library.titleOf(id);
     try {
-      await client.connect();
-      storeToken(token);
-      return client;
+      const doc = await client.open(id);
+      if (doc.unsent === 0) {
+        doc.close(); // another tab has it open
+        continue;
+      }
+      doc.on("returned", ({ text }) => {
+        notices.giveBack(`An edit of “${title}” was not accepted:`, text);
+      });
+      await doc.saved();
+      doc.close();
+      notices.say(`What was still unsent in “${title}” was delivered.`);
     } catch (reason) {
-      client.close();
-      forgetToken();
-      token = await askToken(`The token was not accepted: ${asMessage(reason)}.`);
+      notices.say(`What is unsent in “${title}” was not delivered: ${asMessage(reason)}.`);
     }
   }
 }
 
-/** Get a guest's token, under a name of the guest's choice; false where there are none. */
-async function becomeGuest(): Promise<boolean> {
-  try {
-    await guestToken();
-  } catch (reason) {
-    if (reason instanceof TokenNeeded) return false;
-    throw reason;
-  }
-  if (storedName() === "") storeName(await askName(guestName(Math.random)));
-  element("rename").hidden = false;
-  return true;
-}
-
-/** Show the document and everything about it. */
-function present(client: RealtimeClient, doc: LiveDocument): void {
-  const nonce = document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content ?? "";
-  const main = element("editor");
-  const view = createEditor(doc, main, nonce);
-  main.removeAttribute("aria-busy");
-  view.focus();
-
-  const state = (): void => showState(client, doc);
-  const people = (): void => {
-    const here = peopleOf(doc.members, doc.memberId);
-    showPeople(here, element("people-summary"), element("people-list"));
-  };
-  const title = (): void => showTitle(doc.text);
-  client.on("connection.state", state);
-  doc.on("status", state);
-  doc.on("role", state);
-  doc.on("change", () => {
-    state();
-    title();
-  });
-  doc.on("members", people);
-  doc.on("refused", ({ error, text }) => {
-    notices.giveBack(`An edit was not accepted and taken back: ${error.message}.`, text);
-  });
-  doc.on("replaced", ({ text }) => {
-    notices.giveBack("This document was replaced by another version. You had seen:", text);
-  });
-  doc.on("closed", ({ error, text }) => {
-    state();
-    notices.giveBack(`This document cannot be edited any more: ${error.message}.`, text);
-  });
-  element("rename").addEventListener("click", () => void rename(doc));
-  window.addEventListener("beforeunload", (event) => {
-    if (doc.unsent > 0) event.preventDefault();
-  });
-  closeOnOutsideClick(element("people", HTMLDetailsElement));
-  state();
-  people();
-  title();
-}
-
-let bannerTimer: ReturnType<typeof setTimeout> | undefined;
-let calmTimer: ReturnType<typeof setTimeout> | undefined;
-
-/** Show the state of the connection and of the document. */
-function showState(client: RealtimeClient, doc: LiveDocument | null): void {
-  const shown = indicator({
-    opened: doc !== null,
-    connection: client.state,
-    status: doc?.status ?? "offline",
-    unsent: doc?.unsent ?? 0,
-    role: doc?.role ?? "viewer",
-    closed: doc?.isClosed ?? false,
-  });
-  const status = element("status");
-  const apply = (): void => {
-    status.dataset["state"] = shown.state;
-    element("status-text").textContent = shown.text;
-    element("people").classList.toggle(
-      "stale",
-      shown.state !== "saved" && shown.state !== "saving",
-    );
-  };
-  clearTimeout(calmTimer);
-  if (shown.state === "saved" && status.dataset["state"] === "saving") {
-    calmTimer = setTimeout(apply, CALM_MS);
-  } else {
-    apply();
-  }
-  clearTimeout(bannerTimer);
-  if (shown.state !== "offline") showBanner("");
-  else if (element("banner").hidden) bannerTimer = setTimeout(showBanner, BANNER_MS, OFFLINE);
-}
-
-function showBanner(text: string): void {
-  const banner = element("banner");
-  banner.textContent = text;
-  banner.hidden = text === "";
-}
-
-function showTitle(text: string): void {
-  const title = titleOf(text);
+function showTitle(id: string, title: string, shelf: Shelf): void {
   element("title").textContent = title;
   document.title = `${title} · Stretto`;
-}
-
-/** Say that nothing more will happen, and why. */
-function stop(message: string): void {
-  const status = element("status");
-  status.dataset["state"] = "stopped";
-  element("status-text").textContent = "Not open";
-  showBanner(message);
+  library.opened(id, title);
+  shelf.show();
 }
 
 async function share(id: string): Promise<void> {
@@ -215,9 +213,7 @@ function closeOnOutsideClick(details: HTMLDetailsElement): void {
 }
 
 function explain(reason: unknown): string {
-  if (!(reason instanceof StrettoError)) {
-    return `Something went wrong: ${asMessage(reason)}.`;
-  }
+  if (!(reason instanceof StrettoError)) return `Something went wrong: ${asMessage(reason)}.`;
   if (reason.code === "not_found") return "There is no such document, or it is not yours to see.";
   if (reason.code === "room_full") return "This document is full at the moment. Try again later.";
   return `The document cannot be opened: ${reason.message}.`;

@@ -1,4 +1,5 @@
-/** Short messages, and text that is given back. */
+/** Short messages, questions that wait, and text that is given back. */
+import { button, make } from "./elements";
 
 const SHORT_MS = 4_000;
 
@@ -17,7 +18,7 @@ export class Notices {
     const notice = this.add(message);
     notice.classList.add("returned");
     if (text !== "") {
-      const area = document.createElement("textarea");
+      const area = make("textarea", "");
       area.readOnly = true;
       area.value = text;
       area.setAttribute("aria-label", "Your text");
@@ -29,12 +30,18 @@ export class Notices {
     notice.append(button("Dismiss", () => notice.remove()));
   }
 
+  /** Say something with a button; resolves when that is pressed. Gone once `signal` aborts. */
+  ask(message: string, label: string, signal: AbortSignal): Promise<void> {
+    const notice = this.add(message);
+    notice.classList.add("asking");
+    signal.addEventListener("abort", () => notice.remove());
+    return new Promise((resolve) => {
+      notice.append(button(label, () => resolve(), "primary"));
+    });
+  }
+
   private add(message: string): HTMLElement {
-    const notice = document.createElement("div");
-    notice.className = "notice";
-    const line = document.createElement("p");
-    line.textContent = message;
-    notice.append(line);
+    const notice = make("div", "notice", make("p", "", message));
     this.region.append(notice);
     return notice;
   }
@@ -49,13 +56,4 @@ export async function copy(text: string, area?: HTMLTextAreaElement): Promise<bo
     area?.select();
     return false;
   }
-}
-
-function button(label: string, action: () => void): HTMLButtonElement {
-  const element = document.createElement("button");
-  element.type = "button";
-  element.className = "quiet";
-  element.textContent = label;
-  element.addEventListener("click", action);
-  return element;
 }

@@ -1,6 +1,8 @@
 /** Who is here. */
 import type { Member, User } from "stretto-client";
+import type { Activity } from "./activity";
 import { inkOn, safeColor } from "./colors";
+import { make } from "./elements";
 import { initials } from "./names";
 
 const SHOWN = 4;
@@ -9,13 +11,23 @@ const SHOWN = 4;
 export interface Person {
   readonly user: User;
   readonly self: boolean;
+  readonly idle: boolean;
 }
 
-/** Return the people among `members`, oneself first. */
-export function peopleOf(members: readonly Member[], selfId: string): readonly Person[] {
+/** Return the people among `members`, oneself first. Idle is who does nothing in any tab. */
+export function peopleOf(
+  members: readonly Member[],
+  selfId: string,
+  activity: Activity,
+  now: number,
+): readonly Person[] {
   const own = members.find(({ id }) => id === selfId)?.user.id;
   const byUser = new Map(members.map(({ user }) => [user.id, user]));
-  const people = [...byUser.values()].map((user) => ({ user, self: user.id === own }));
+  const people = [...byUser.values()].map((user) => {
+    const self = user.id === own;
+    const tabs = members.filter((member) => member.user.id === user.id);
+    return { user, self, idle: !self && tabs.every(({ id }) => activity.isIdle(id, now)) };
+  });
   return people.sort((a, b) => Number(b.self) - Number(a.self));
 }
 
@@ -23,7 +35,7 @@ export function peopleOf(members: readonly Member[], selfId: string): readonly P
 export function showPeople(people: readonly Person[], summary: Element, list: Element): void {
   const avatars = people.slice(0, SHOWN).map(avatar);
   const more = people.length - avatars.length;
-  if (more > 0) avatars.push(text("span", "avatar more", `+${more}`));
+  if (more > 0) avatars.push(make("span", "avatar more", `+${more}`));
   summary.replaceChildren(...avatars);
   const count = people.length === 1 ? "Only you are here" : `${people.length} people here`;
   summary.setAttribute("aria-label", `${count}: ${people.map(({ user }) => user.name).join(", ")}`);
@@ -31,24 +43,17 @@ export function showPeople(people: readonly Person[], summary: Element, list: El
 }
 
 function row(person: Person): HTMLElement {
-  const item = document.createElement("li");
-  item.append(avatar(person), text("span", "person-name", person.user.name));
-  if (person.self) item.append(text("span", "you", "you"));
+  const item = make("li", "", avatar(person), make("span", "person-name", person.user.name));
+  if (person.self) item.append(make("span", "you", "you"));
+  if (person.idle) item.append(make("span", "idle", "idle"));
   return item;
 }
 
-function avatar({ user }: Person): HTMLElement {
-  const element = text("span", "avatar", initials(user.name));
+function avatar({ user, idle }: Person): HTMLElement {
+  const element = make("span", idle ? "avatar away" : "avatar", initials(user.name));
   const color = safeColor(user.color);
   element.style.setProperty("--who", color);
   element.style.setProperty("--ink", inkOn(color));
-  element.title = user.name;
-  return element;
-}
-
-function text(tag: string, className: string, content: string): HTMLElement {
-  const element = document.createElement(tag);
-  element.className = className;
-  element.textContent = content;
+  element.title = idle ? `${user.name} (idle)` : user.name;
   return element;
 }

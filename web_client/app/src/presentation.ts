@@ -33,9 +33,16 @@ function offline(unsent: number): string {
   return `Offline — ${unsent} unsent ${unsent === 1 ? "edit" : "edits"}`;
 }
 
-/** Return the title of a document: its first line that says something. */
+/** Return what the banner says while there is no connection. */
+export function offlineBanner(unsent: number): string {
+  if (unsent === 0) return "You are offline. Keep writing: edits are delivered once you are back.";
+  const edits = unsent === 1 ? "1 edit waits" : `${unsent} edits wait`;
+  return `You are offline. Keep writing: ${edits} in this browser to be delivered once you are back.`;
+}
+
+/** Return the title of a document, of which `text` is the beginning: its first line that says something. */
 export function titleOf(text: string): string {
-  const line = /\S.*/.exec(text.slice(0, 2_000))?.[0] ?? "";
+  const line = /\S.*/.exec(text)?.[0] ?? "";
   const title = line.replace(/^#+\s*/, "").trim();
   return [...title].slice(0, 80).join("") || "Untitled";
 }

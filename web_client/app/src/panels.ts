@@ -1,0 +1,49 @@
+/** The panels beside the text, which open and close: drawers where there is no room beside it. */
+import { element } from "./elements";
+
+/** A panel with the button that opens it. */
+export class Panel {
+  private readonly panel: HTMLElement;
+  private readonly opener: HTMLElement;
+
+  /** `first` is what gets the focus when the panel opens. */
+  constructor(
+    private readonly name: string,
+    private readonly first: string,
+    private readonly onToggle: (open: boolean) => void = () => undefined,
+  ) {
+    this.panel = element(name);
+    this.opener = element(`${name}-toggle`);
+    this.opener.addEventListener("click", () => this.toggle(!this.isOpen));
+    element(`${name}-close`).addEventListener("click", () => this.toggle(false));
+    this.panel.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.toggle(false);
+    });
+    // Where it lies over the text, a click beside it closes it.
+    element("veil").addEventListener("click", () => this.hide());
+  }
+
+  get isOpen(): boolean {
+    return !this.panel.hidden;
+  }
+
+  /** Open or close the panel and move the focus along. */
+  toggle(open: boolean): void {
+    if (open === this.isOpen) return;
+    this.set(open);
+    if (!open) this.opener.focus();
+    else if (element(this.first).offsetParent !== null) element(this.first).focus();
+    else element(`${this.name}-close`).focus();
+  }
+
+  private hide(): void {
+    if (this.isOpen) this.set(false);
+  }
+
+  private set(open: boolean): void {
+    this.panel.hidden = !open;
+    this.opener.setAttribute("aria-expanded", String(open));
+    document.body.classList.toggle(`with-${this.name}`, open);
+    this.onToggle(open);
+  }
+}
