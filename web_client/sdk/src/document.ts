@@ -193,6 +193,11 @@ export class LiveDocument extends Emitter<DocumentEvents> {
     return this.replica.closed !== null;
   }
 
+  /** What closed the document; null while it can be used. */
+  get closedBy(): StrettoError | null {
+    return this.replica.closed;
+  }
+
   /** How many edits the journal does not have yet. */
   get unsent(): number {
     return [this.main, ...this.leftovers].reduce((sum, { replica }) => {

@@ -41,7 +41,7 @@ export interface RoomOptions {
   readonly offline?: "queue" | "reject";
 }
 
-/** What a LiveRoom reports. All but `closed` and `role` is what others did. */
+/** What a LiveRoom reports. All but `joined`, `role` and `closed` is what others did. */
 export interface RoomEvents {
   message: RoomMessage;
   state: StateChange;
@@ -51,6 +51,8 @@ export interface RoomEvents {
     readonly member: Member;
   };
   metadata: { readonly room: string; readonly metadata: Values };
+  /** The room was joined, again after a lost connection: everything here is up to date. */
+  joined: { readonly room: string };
   role: { readonly room: string; readonly role: Role };
   closed: { readonly room: string; readonly error: StrettoError };
 }
@@ -270,6 +272,7 @@ export class LiveRoom extends Emitter<RoomEvents> {
       this.isJoined = this.wasJoined = true;
       this.attempt = 0;
       this.report(changes);
+      this.emit("joined", { room: this.id });
       for (const { go } of this.turns.splice(0)) go();
     } catch (reason) {
       if (this.joining !== joining || !this.isJoining) return;
