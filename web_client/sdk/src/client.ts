@@ -301,6 +301,7 @@ export class RealtimeClient extends Emitter<ClientEvents> {
       tokenRefused: () => void this.renew(),
       updated: (doc, version, entry) => this.updated(doc, version, entry),
       told: (room, change) => this.told(room, change),
+      heard: (message) => this.emit("room.message", message),
       forget: (gone: LiveDocument | LiveRoom) => {
         const map: Map<string, unknown> = gone instanceof LiveRoom ? this.rooms : this.documents;
         if (map.get(gone.id) === gone) map.delete(gone.id);

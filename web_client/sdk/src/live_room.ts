@@ -65,6 +65,7 @@ export interface RoomHost {
   tokenRefused(): void;
   /** Tell the client's own listeners. */
   told(room: string, change: RoomChange): void;
+  heard(message: RoomMessage): void;
   /** Called once the server knows that the room was left, or need not be told. */
   forget(room: LiveRoom): void;
 }
@@ -229,7 +230,7 @@ export class LiveRoom extends Emitter<RoomEvents> {
   received(event: string, payload: Values): void {
     if (this.over !== null) return;
     try {
-      if (event === ServerEvent.MESSAGE) this.emit("message", readMessage(payload));
+      if (event === ServerEvent.MESSAGE) this.message(readMessage(payload));
       else if (event === ServerEvent.CLOSED) this.closed(readClosed(payload));
       else if (event === ServerEvent.ROLE) {
         this.emit("role", { room: this.id, role: readRole(payload) });
@@ -238,6 +239,11 @@ export class LiveRoom extends Emitter<RoomEvents> {
       // What cannot be read is made good by a snapshot, after a while.
       if (this.isJoined) this.joinLater();
     }
+  }
+
+  private message(message: RoomMessage): void {
+    this.host.heard(message);
+    this.emit("message", message);
   }
 
   /** @internal End: the right is gone, or the client gave up. */
