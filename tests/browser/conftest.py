@@ -30,7 +30,7 @@ PATIENCE_MS = 20_000
 
 TEXT = """() => [...document.querySelectorAll(".cm-line")].map((line) => {
   const copy = line.cloneNode(true);
-  for (const extra of copy.querySelectorAll(".remote-caret, .cm-placeholder")) extra.remove();
+  for (const extra of copy.querySelectorAll(".stretto-caret, .cm-placeholder")) extra.remove();
   return copy.textContent;
 }).join("\\n")"""
 

@@ -33,7 +33,7 @@ def test_a_document_with_two_writers(meet: Meet, look: str) -> None:
     ada.sees(TEXT)
     for _ in range(10):
         ben.press("Control+Shift+ArrowLeft")
-    ada.page.wait_for_selector(".remote-selection")
+    ada.page.wait_for_selector(".stretto-selection")
     ada.reads_status("All changes saved")
     ada.page.screenshot(path=SCREENSHOTS / f"{look}.png")
     width = ada.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")

@@ -51,16 +51,16 @@ def test_carets_and_selections_carry_names(meet: Meet) -> None:
     ada, ben = meet("carets", "Ada"), meet("carets", "Ben")
     ada.write("one 😀 two")
     ben.sees("one 😀 two")
-    label = ben.page.locator(".remote-label")
+    label = ben.page.locator(".stretto-caret-label")
     expect(label).to_have_text("Ada")
     expect(label).to_be_visible()
     for _ in range(5):
         ada.press("Shift+ArrowLeft")
-    expect(ben.page.locator(".remote-selection")).to_have_text("😀 two")
+    expect(ben.page.locator(".stretto-selection")).to_have_text("😀 two")
     ben.press("Control+Home")
     ben.write("> ")
-    expect(ben.page.locator(".remote-selection")).to_have_text("😀 two")
-    expect(ada.page.locator(".remote-label")).to_have_text("Ben")
+    expect(ben.page.locator(".stretto-selection")).to_have_text("😀 two")
+    expect(ada.page.locator(".stretto-caret-label")).to_have_text("Ben")
     ada.context.close()
     expect(label).to_have_count(0)
 
@@ -100,7 +100,7 @@ def test_a_hostile_name_is_text(meet: Meet) -> None:
     name = "<img src=x onerror=hacked=1>"
     mallory, ada = meet("hostile", name), meet("hostile", "Ada")
     mallory.write("x")
-    expect(ada.page.locator(".remote-label")).to_have_text(name)
+    expect(ada.page.locator(".stretto-caret-label")).to_have_text(name)
     ada.page.locator("#people-summary").click()
     expect(ada.page.locator(".person-name").last).to_have_text(name)
     assert ada.page.locator(".people img, .cm-content img:not(.cm-widgetBuffer)").count() == 0

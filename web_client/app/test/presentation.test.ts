@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { indicator, type Situation, titleOf } from "../src/presentation";
+import { indicator, offlineBanner, type Situation, titleOf } from "../src/presentation";
 
 const CALM: Situation = {
   opened: true,
@@ -34,4 +34,12 @@ it.each([
   ["x".repeat(200), "x".repeat(80)],
 ])("the title of %j is %s", (text, title) => {
   expect(titleOf(text)).toBe(title);
+});
+
+it.each([
+  [0, "edits are delivered"],
+  [1, "1 edit waits"],
+  [2, "2 edits wait"],
+])("offline with %i edits the banner says %j", (unsent, text) => {
+  expect(offlineBanner(unsent)).toContain(text);
 });
