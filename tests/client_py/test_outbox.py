@@ -435,6 +435,38 @@ async def test_a_copied_outbox_cannot_use_a_seq_twice(
     assert set("12ab") <= set(ours.text)
 
 
+async def test_a_backup_put_back_in_place_loses_nothing_and_uses_no_seq_twice(
+    server: ScriptedServer, process: Opener, path: Path
+) -> None:
+    first = process()
+    doc = await first.open("notes")
+    server.gates["submit"] = asyncio.Event()
+    await doc.insert(0, "a")
+    await settle()
+    await doc.insert(1, "b")
+    await stored(first)
+    await crash(first)
+    backup = path.with_name("backup.db")
+    shutil.copyfile(path, backup)
+    server.gates.clear()
+    second = process()
+    doc = await second.open("notes")
+    await doc.insert(2, "c")
+    await doc.saved()
+    assert server.logs["notes"].text == "abc"
+    await second.close()
+    shutil.copyfile(backup, path)  # the same file by all that can be seen of it
+    third = process()
+    doc = await third.open("notes")
+    await doc.insert(0, "d")
+    await doc.saved()
+    entries = [(entry.client, entry.seq) for entry in server.logs["notes"].entries]
+    assert len(set(entries)) == len(entries)
+    assert set(server.logs["notes"].text) == set("abcd")
+    assert server.logs["notes"].text.count("a") == 1  # its seq says that it was delivered
+    assert server.asked("open")[-1]["fence"] == entries[0][0]
+
+
 async def test_closing_a_document_keeps_its_edits_for_the_next_opening(
     server: ScriptedServer, process: Opener
 ) -> None:
