@@ -7,6 +7,7 @@ import {
   normalize,
   pointLength,
 } from "../src/operation.js";
+import { compose } from "../src/transform.js";
 import { lines } from "./vectors.js";
 
 describe("check", () => {
@@ -74,4 +75,29 @@ it("counts code points", () => {
   expect(inputLength([2, "😀😀", -3, 4])).toBe(9);
   expect(insertedLength([2, "😀a", -3, "b"])).toBe(3);
   expect(insertedText([2, "😀a", -3, "b"])).toBe("😀ab");
+});
+
+it("normalizing twice is normalizing once, also where numbers end", () => {
+  const most = Number.MAX_SAFE_INTEGER;
+  expect(normalize([most, "a"])).toEqual([most, "a"]);
+  for (const op of [
+    [most, 1, "a"],
+    [most, "a", 1],
+    [-most, "x", -1],
+  ]) {
+    expect(() => normalize(op)).toThrow("longer than any document");
+  }
+});
+
+it("thousands of small pieces are joined in linear time", () => {
+  const pieces = (count: number): string[] => Array.from({ length: count }, () => "x😀");
+  const time = (count: number): number => {
+    const given = pieces(count);
+    const start = performance.now();
+    const [text] = compose(normalize(given), [1, -1, "y"]);
+    expect(pointLength(text as string)).toBe(2 * count);
+    return performance.now() - start;
+  };
+  time(1_000);
+  expect(time(200_000)).toBeLessThan(1_000);
 });

@@ -1,0 +1,18 @@
+/** `npm run examples`, beside `stretto serve --dev`. */
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vite";
+
+const SERVER = "http://127.0.0.1:8080";
+const root = fileURLToPath(new URL(".", import.meta.url));
+
+export default defineConfig({
+  root,
+  resolve: { conditions: ["stretto-source", "module", "browser", "development|production"] },
+  build: {
+    target: "es2022",
+    rollupOptions: {
+      input: ["index", "textarea", "codemirror", "react"].map((name) => `${root}${name}.html`),
+    },
+  },
+  server: { proxy: { "/socket.io": { target: SERVER, ws: true }, "/dev": SERVER } },
+});
