@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 from urllib.parse import quote
 
 from stretto_core.protocol import Limits
+from stretto_server.addresses import Network, parse_networks
 
 MIN_SECRET_BYTES: Final = 32
 ROLES: Final = ("viewer", "editor", "owner")
@@ -40,6 +41,7 @@ class Settings:
     engine: str = "stock"
     default_role: str | None = None
     allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
     ping_interval: float = 25.0
     ping_timeout: float = 20.0
     connect_timeout: float = 10.0
@@ -151,6 +153,7 @@ class _Reader:
             "workers": self._workers(),
             "engine": self._text("STRETTO_ENGINE") or "stock",
             "default_role": self._text("STRETTO_DEFAULT_ROLE") or ("editor" if dev else None),
+            "trusted_proxies": self._networks("STRETTO_TRUSTED_PROXIES"),
             "allowed_origins": tuple((self._text("STRETTO_ALLOWED_ORIGINS") or "").split()),
             "ping_interval": self._number("STRETTO_PING_INTERVAL", 25.0),
             "ping_timeout": self._number("STRETTO_PING_TIMEOUT", 20.0),
@@ -199,6 +202,13 @@ class _Reader:
 
     def _text(self, name: str) -> str | None:
         return self._environ.get(name, "").strip() or None
+
+    def _networks(self, name: str) -> tuple[Network, ...]:
+        try:
+            return parse_networks(self._text(name) or "")
+        except ValueError as error:
+            self.problems.append(f"{name} takes networks such as 10.0.0.0/8: {error}")
+            return ()
 
     def _flag(self, name: str) -> bool:
         return (self._text(name) or "0").lower() in ("1", "true", "yes", "on")

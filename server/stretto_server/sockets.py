@@ -21,6 +21,7 @@ from engineio.async_drivers import aiohttp as aiohttp_driver
 from socketio import packet
 
 from stretto_server import wire_json
+from stretto_server.addresses import client_address
 from stretto_server.bus.local import LocalBus
 from stretto_server.settings import Settings
 
@@ -88,6 +89,7 @@ class Sockets(socketio.AsyncServer):  # type: ignore[misc]
         self.receivers: Mapping[str, Receiver] = {}
         self._message_bytes = settings.limits.message_bytes
         self._transports = transports
+        self._trusted_proxies = settings.trusted_proxies
         self._running: set[asyncio.Task[None]] = set()
         self.eio._async = {
             **self.eio._async,
@@ -115,7 +117,9 @@ class Sockets(socketio.AsyncServer):  # type: ignore[misc]
 
     async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> bool | None:
         request: web.Request = environ["aiohttp.request"]
-        if self._transports.admit(eio_sid, request.remote or "") is None:
+        forwarded = request.headers.getall("X-Forwarded-For", ())
+        address = client_address(request.remote, forwarded, self._trusted_proxies)
+        if self._transports.admit(eio_sid, address) is None:
             return False
         await super()._handle_eio_connect(eio_sid, environ)
         return None

@@ -253,3 +253,10 @@ def test_a_command_needs_no_key() -> None:
 )
 def test_is_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+def test_trusted_proxies_are_networks() -> None:
+    read_in = read({"STRETTO_TRUSTED_PROXIES": "10.0.0.0/8 fd00::/8"})
+    assert [str(network) for network in read_in.trusted_proxies] == ["10.0.0.0/8", "fd00::/8"]
+    said = problems(KEY | {"STRETTO_TRUSTED_PROXIES": "somewhere"})
+    assert said[0].startswith("STRETTO_TRUSTED_PROXIES takes networks")

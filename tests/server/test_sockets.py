@@ -9,6 +9,7 @@ import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 
 from stretto_core.protocol import Limits
+from stretto_server.addresses import parse_networks
 from stretto_server.app import NODE
 from stretto_server.server import RealtimeServer
 from tests.server.conftest import Connect, Serve
@@ -372,3 +373,21 @@ async def test_an_upgrade_that_fails_leaves_polling_as_it_was(
         await socket.close()
         await poller.post(event(1))
         assert (await poller.next()).startswith("43/docs,1")
+
+
+async def test_limits_count_the_address_before_our_proxies(serve: Serve) -> None:
+    server = await serve(
+        trusted_proxies=parse_networks("127.0.0.0/8"), limits=Limits(address_connections=1)
+    )
+    path = f"{server.url}/socket.io/?EIO=4&transport=polling"
+
+    async def status(client: str) -> int:
+        async with (
+            ClientSession() as session,
+            session.get(path, headers={"X-Forwarded-For": f"1.1.1.1, {client}"}) as response,
+        ):
+            return response.status
+
+    assert await status("198.51.100.1") == 200
+    assert await status("198.51.100.1") == 401
+    assert await status("198.51.100.2") == 200
