@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
 
-const SERVER = "http://127.0.0.1:8080";
+const SERVER = process.env["STRETTO_URL"] ?? "http://127.0.0.1:8080";
 const root = fileURLToPath(new URL(".", import.meta.url));
 
 export default defineConfig({
