@@ -157,7 +157,9 @@ class ScriptedServer:
         frame = self.logs[doc].append(
             "bob-client-0000000", len(self.logs[doc].entries) + 1, op, "bob"
         )
-        self.tell("ops", {"doc": doc, **frame})
+        for transport in self.transports:
+            if transport.is_up and doc in transport.clients:
+                transport.on_event(DOCS, "ops", {"doc": doc, **frame})
 
     def answer(self, transport: FakeTransport, event: str, payload: Payload) -> Payload:
         if event in self.odd_answers:

@@ -20,7 +20,7 @@ from stretto_core.errors import (
     VersionGone,
 )
 from stretto_core.protocol import SESSION, Limits
-from tests.client_py.scripted import ScriptedServer, settle, warp_time
+from tests.client_py.scripted import FakeTransport, ScriptedServer, settle, warp_time
 
 
 @pytest.fixture
@@ -276,6 +276,27 @@ async def test_a_server_that_drains_while_we_connect_is_left(server: ScriptedSer
     await asyncio.sleep(30)
     assert len(server.transports) == 2
     await client.close()
+
+
+async def test_a_server_that_drained_before_we_joined_is_forgotten(
+    server: ScriptedServer,
+) -> None:
+    class Refusing(FakeTransport):
+        async def connect(self, token: str) -> None:
+            await super().connect(token)
+            if len(server.transports) == 1:
+                shut_down(server, 2_000)
+                self.is_up = False
+                raise Unavailable("gone again", retry_after_ms=0)
+
+    def transport(on_event: OnEvent, on_lost: OnLost) -> FakeTransport:
+        server.transports.append(Refusing(server, on_event, on_lost))
+        return server.last
+
+    async with RealtimeClient("memory:", "token", transport=transport, rand=lambda: 0.0) as client:
+        await asyncio.sleep(10)
+        assert client.is_connected
+        assert len(server.transports) == 2
 
 
 # Tokens.

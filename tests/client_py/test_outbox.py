@@ -549,6 +549,8 @@ async def test_a_document_that_was_left_writes_nothing_over_its_successor(
     await doc.close()
     again = await first.open("notes")
     await again.insert(3, " two")
+    await settle()
+    await stored(first)
     doc.take_returned()
     await stored(first)
     await crash(first)

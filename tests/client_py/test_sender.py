@@ -33,6 +33,8 @@ class Stage:
         self.sent: list[tuple[str, dict[str, Any]]] = []
         self.effects: list[Effect] = []
         self.refused = 0
+        self.late: StrettoError | None = None
+        """What happens to a request that waited for an event."""
         self.stores = 0
         self.durable = asyncio.Event()
         self.durable.set()
@@ -51,6 +53,7 @@ class Stage:
         outcome: Any = self.outcomes.pop(0) if self.outcomes else asyncio.Event()
         if isinstance(outcome, asyncio.Event):
             await outcome.wait()
+            outcome = self.late
         if isinstance(outcome, Exception):
             raise outcome
         answer: dict[str, Any] = outcome
@@ -142,6 +145,20 @@ async def test_a_token_that_expired_is_told(stage: Stage) -> None:
     stage.sender.advance()
     await settle()
     assert stage.events == ["open", "submit", "submit"]
+
+
+async def test_what_an_old_connection_was_told_is_no_reason_to_wait(stage: Stage) -> None:
+    held = asyncio.Event()
+    await open_with(stage, held)
+    stage.replica.edit(["x"])
+    stage.sender.advance()
+    await settle()
+    stage.sender.disconnected()
+    stage.late = TokenExpired()
+    held.set()
+    await settle()
+    assert stage.refused == 0
+    assert stage.sender._retry is None
 
 
 @pytest.mark.parametrize("odd", [{}, {"version": 1}, {**OPENED, "content": 7}])
