@@ -34,5 +34,5 @@ def test_without_proxies_the_header_counts_for_nothing() -> None:
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "example.org", "10.0.0.0/99"])
 def test_wrong_networks_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError):
         parse_networks(text)
