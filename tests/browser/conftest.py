@@ -34,6 +34,13 @@ TEXT = """() => [...document.querySelectorAll(".cm-line")].map((line) => {
   return copy.textContent;
 }).join("\\n")"""
 
+PASTE = """(text) => {
+  const data = new DataTransfer();
+  data.setData("text/plain", text);
+  const paste = new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+  document.querySelector(".cm-content").dispatchEvent(paste);
+}"""
+
 WATCH_STATUS = """() => {
   const text = document.querySelector("#status-text");
   window.statuses = [text.textContent];
@@ -130,13 +137,23 @@ class Writer:
 Meet = Callable[..., Writer]
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def paste(page: Page, text: str) -> None:
+    """Paste at the caret: the quick way to bring much text in."""
+    page.evaluate(PASTE, text)
+
+
+def chromium_path() -> str:
+    """Return where the browser is."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.fail("no chromium: run `make test`, which installs it", pytrace=False)
+    return chromium
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
         yield browser
         browser.close()
 

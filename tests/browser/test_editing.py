@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import WATCH_STATUS, Meet
+from tests.browser.conftest import WATCH_STATUS, Meet, paste
 
 
 def test_what_both_type_converges(meet: Meet) -> None:
@@ -35,14 +35,7 @@ def test_undo_takes_back_only_ones_own(meet: Meet) -> None:
 
 def test_pasted_line_ends_are_line_feeds(meet: Meet) -> None:
     ada, ben = meet("paste", "Ada"), meet("paste", "Ben")
-    ada.page.evaluate(
-        """() => {
-          const data = new DataTransfer();
-          data.setData("text/plain", "one\\r\\ntwo\\rthree");
-          const paste = new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
-          document.querySelector(".cm-content").dispatchEvent(paste);
-        }"""
-    )
+    paste(ada.page, "one\r\ntwo\rthree")
     ada.sees("one\ntwo\nthree")
     ben.sees("one\ntwo\nthree")
 

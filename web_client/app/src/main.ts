@@ -21,6 +21,8 @@ import "./style.css";
 
 /** A title is looked for in so much of the text. */
 const TITLE_WITHIN = 2_000;
+/** The list of documents takes a title over once it stays. */
+const LISTING_MS = 400;
 /** How often it is looked who has become idle. */
 const IDLE_CHECK_MS = 5_000;
 
@@ -178,11 +180,16 @@ async function deliverUnsent(client: RealtimeClient, shown: string | null): Prom
   }
 }
 
+let listing: ReturnType<typeof setTimeout> | undefined;
+
 function showTitle(id: string, title: string, shelf: Shelf): void {
   element("title").textContent = title;
   document.title = `${title} · Stretto`;
-  library.opened(id, title);
-  shelf.show();
+  clearTimeout(listing);
+  listing = setTimeout(() => {
+    library.opened(id, title);
+    shelf.show();
+  }, LISTING_MS);
 }
 
 async function share(id: string): Promise<void> {

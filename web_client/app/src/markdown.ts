@@ -266,7 +266,8 @@ function entity(text: string): string {
   return valid ? String.fromCodePoint(point) : "\ufffd";
 }
 
-function children(node: SyntaxNode): SyntaxNode[] {
+/** Return the children of a node of the tree. */
+export function children(node: SyntaxNode): SyntaxNode[] {
   const found: SyntaxNode[] = [];
   for (let child = node.firstChild; child !== null; child = child.nextSibling) found.push(child);
   return found;

@@ -1,10 +1,12 @@
 /** The document as it reads: rendered while the browser is idle, block by block. */
+import { markdownLanguage } from "@codemirror/lang-markdown";
 import { ensureSyntaxTree, syntaxTree } from "@codemirror/language";
-import type { EditorState, Extension, Text } from "@codemirror/state";
+import type { Extension, Text } from "@codemirror/state";
 import { EditorView, type ViewUpdate } from "@codemirror/view";
 import type { SyntaxNode } from "@lezer/common";
 import { make } from "./elements";
-import { type References, reference, renderBlock } from "./markdown";
+import { isParsed } from "./language";
+import { children, type References, reference, renderBlock } from "./markdown";
 
 /** Rendering starts this long after the last change. */
 const CALM_MS = 120;
@@ -14,6 +16,8 @@ const LATEST_MS = 1_000;
 const WINDOW = 40_000;
 /** A longer block is shown as its source, and not all of it. */
 const LONGEST_BLOCK = 20_000;
+/** A paragraph is not looked for over more lines than this. */
+const MOST_LINES = 50;
 /** Parsing pauses after this long, to let keystrokes through. */
 const PARSE_MS = 8;
 
@@ -51,24 +55,29 @@ export class Preview {
     if (!isShown(this.parent)) return; // it is scheduled again when it shows
     const { state } = this.view;
     const { from, to } = windowOf(this.view);
-    const tree = ensureSyntaxTree(state, to, PARSE_MS);
-    if (tree === null) {
-      this.schedule(0);
-      return;
+    if (isParsed(state)) {
+      const tree = ensureSyntaxTree(state, to, PARSE_MS);
+      if (tree === null) {
+        this.schedule(0);
+        return;
+      }
+      this.replace(tree.topNode, 0, state.doc);
+    } else {
+      const tree = markdownLanguage.parser.parse(state.doc.sliceString(from, to));
+      this.replace(tree.topNode, from, state.doc);
     }
-    const nodes: SyntaxNode[] = [];
-    for (let node = tree.topNode.childAfter(from); node !== null && node.from < to; ) {
-      nodes.push(node);
-      node = node.nextSibling;
-    }
-    this.replace(nodes, state.doc);
     this.body.classList.toggle("partial", from > 0 || to < state.doc.length);
     this.follow();
   }
 
-  /** Show `nodes`; what shows blocks whose source is the same as before stays. */
-  private replace(nodes: readonly SyntaxNode[], doc: Text): void {
-    const source = (from: number, to: number): string => doc.sliceString(from, to);
+  /**
+   * Show the blocks of `top`, whose positions count from `offset`. What shows blocks whose
+   * source is the same as before stays.
+   */
+  private replace(top: SyntaxNode, offset: number, doc: Text): void {
+    const nodes = children(top);
+    const source = (from: number, to: number): string =>
+      doc.sliceString(offset + from, offset + to);
     const references = new Map(
       nodes
         .filter(({ name }) => name === "LinkReference")
@@ -85,14 +94,15 @@ export class Preview {
     }
     this.blocks = nodes.map((node) => {
       const { from, to } = node;
+      const place = offset + from;
       const text = source(from, Math.min(to, from + LONGEST_BLOCK));
       const kept = before.get(text)?.shift();
-      if (kept !== undefined) return { ...kept, from };
+      if (kept !== undefined) return { ...kept, from: place };
       const shown =
         to - from > LONGEST_BLOCK
           ? make("pre", "raw", `${text}\n…`)
           : renderBlock(node, source, references);
-      return { from, source: text, shown };
+      return { from: place, source: text, shown };
     });
     this.place();
   }
@@ -149,20 +159,27 @@ export function previewed(preview: () => Preview): Extension {
 
 function changesPreview({ docChanged, viewportChanged, state, startState }: ViewUpdate): boolean {
   if (docChanged || syntaxTree(state) !== syntaxTree(startState)) return true;
-  return viewportChanged && isLong(state);
+  return viewportChanged && !isParsed(state);
 }
 
-function isLong(state: EditorState): boolean {
-  return state.doc.length > 2 * WINDOW;
-}
-
-/** Return what is to be shown: everything, or of a long document what surrounds the view. */
+/** Return what is to be shown: everything, or of a long text what surrounds the view. */
 function windowOf({ state, viewport }: EditorView): { from: number; to: number } {
-  if (!isLong(state)) return { from: 0, to: state.doc.length };
+  const { doc } = state;
+  if (isParsed(state)) return { from: 0, to: doc.length };
   const middle = (viewport.from + viewport.to) / 2;
   const from = Math.max(0, Math.min(viewport.from, Math.round(middle - WINDOW / 2)));
-  const to = Math.min(state.doc.length, Math.max(viewport.to, Math.round(middle + WINDOW / 2)));
-  return { from, to };
+  const to = Math.min(doc.length, Math.max(viewport.to, Math.round(middle + WINDOW / 2)));
+  return { from: paragraphStart(doc, from), to };
+}
+
+/** Return where the paragraph at `position` starts, if that is not far. */
+function paragraphStart(doc: Text, position: number): number {
+  let line = doc.lineAt(position);
+  for (let count = 0; count < MOST_LINES && line.number > 1; count++) {
+    if (line.text.trim() === "") break;
+    line = doc.line(line.number - 1);
+  }
+  return line.from;
 }
 
 function isShown(element: HTMLElement): boolean {
