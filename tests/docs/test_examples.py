@@ -90,6 +90,18 @@ async def test_the_raw_javascript_client(server: RealtimeServer) -> None:
     assert await server.documents.read("notes") == "new 🎻\nold 😀"
 
 
+async def test_the_javascript_of_the_readme(server: RealtimeServer) -> None:
+    folder = ROOT / "web_client"
+    program = folder / "node_modules" / ".hello.mjs"
+    program.write_text(block("README.md", "file: hello.mjs"))
+    try:
+        output = await run("node", str(program), server.url, token(), cwd=folder)
+    finally:
+        program.unlink()
+    assert output == "Hello World saved\n"
+    assert await server.documents.read("doc-123") == "Hello World"
+
+
 @pytest.mark.parametrize(
     ("mark", "most"), [("file: raw-client.mjs", 40), ("file: raw_client.py", 30)]
 )
@@ -110,3 +122,33 @@ def test_commands_of_the_readme_exist() -> None:
     for target in re.findall(r"`?make (\w+)", text):
         if target not in ("sure",):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+async def test_the_python_guide(
+    server: RealtimeServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, Any] = {}
+    for mark in ("documents", "changes", "outbox", "rooms"):
+        exec(block("docs/python.md", f"test: {mark}"), scope)
+    await scope["edit"](server.url, token)
+    text, version, status = capsys.readouterr().out.split()
+    assert (text, int(version) > 0, status) == ("ettoStr", True, "saved")
+    assert await server.documents.read("notes") == "ettoStr"
+
+    async with scope["RealtimeClient"](server.url, token) as client:
+        seen: list[Any] = []
+        watching = asyncio.ensure_future(scope["watch"](client, seen))
+        await client.open("notes")
+        await asyncio.sleep(0)
+        await server.documents.edit("notes", [7, " bye"])
+        await asyncio.wait_for(watching, 5)
+        assert seen == [("remote", [7, " bye"])]
+        await scope["talk"](client)
+    assert capsys.readouterr().out == "{'topic': 'gardens'} 1 1\n"
+
+    await scope["resume"](server.url, token)
+    assert capsys.readouterr().out == ""
