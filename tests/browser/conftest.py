@@ -1,5 +1,6 @@
 """A real server and real browsers. ``make test`` builds the page and installs what they need."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
+
+from stretto_server.auth import issue_token
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = Path(__file__).parent / "screenshots"
@@ -26,7 +37,8 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_MS = 20_000
+PATIENCE_MS = 15_000
+SECRET = "a secret of at least thirty-two bytes"
 
 TEXT = """() => [...document.querySelectorAll(".cm-line")].map((line) => {
   const copy = line.cloneNode(true);
@@ -84,6 +96,20 @@ class Server:
             self.process.wait(30)
             self.process = None
 
+    def text(self, doc: str) -> str:
+        """Return the text that the server has, as a guest may read it."""
+        with urllib.request.urlopen(f"{self.url}/dev/token", data=b"{}", timeout=5) as answer:
+            token = json.load(answer)["token"]
+        return self.text_for(doc, token)
+
+    def text_for(self, doc: str, token: str) -> str:
+        """Return the text that the server has, as the bearer of ``token`` may read it."""
+        request = urllib.request.Request(
+            f"{self.url}/api/docs/{doc}", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return str(json.load(answer)["text"])
+
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=1) as answer:
@@ -95,10 +121,9 @@ class Server:
 class Writer:
     """One person with a browser of their own."""
 
-    def __init__(self, context: BrowserContext, page: Page, errors: list[str]) -> None:
+    def __init__(self, context: BrowserContext, page: Page) -> None:
         self.context = context
         self.page = page
-        self.errors = errors
 
     def write(self, text: str) -> None:
         """Type at the caret; what no key stands for goes in as an input method sends it."""
@@ -137,6 +162,17 @@ class Writer:
 Meet = Callable[..., Writer]
 
 
+def watch_errors(page: Page, errors: list[str]) -> None:
+    """Collect what scripts throw, and what the content security policy forbids."""
+
+    def hear(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text:
+            errors.append(message.text)
+
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", hear)
+
+
 def paste(page: Page, text: str) -> None:
     """Paste at the caret: the quick way to bring much text in."""
     page.evaluate(PASTE, text)
@@ -151,11 +187,16 @@ def chromium_path() -> str:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +207,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.start()
     yield server
     server.stop(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that has no guests."""
+    data = tmp_path_factory.mktemp("strict")
+    server = Server(data, "--host", "127.0.0.1", STRETTO_SECRET=SECRET)
+    server.start()
+    yield server
+    server.stop(signal.SIGKILL)
+
+
+def token(ttl_s: float = 600, name: str = "Ada L.") -> str:
+    """Return a token for the server that has no guests."""
+    grants = {"docs/*": "editor", "rooms/*": "editor"}
+    return issue_token(SECRET, "ada", name=name, grants=grants, ttl_s=ttl_s)
 
 
 @pytest.fixture
@@ -179,17 +236,10 @@ def meet(browser: Browser, server: Server) -> Iterator[Meet]:
         contexts.append(context)
         context.add_init_script(f"localStorage.setItem('stretto.name', {name!r})")
         page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                errors.append(message.text) if "Content Security Policy" in message.text else None
-            ),
-        )
+        watch_errors(page, errors)
         page.goto(f"{server.url}/?doc={doc}" if doc else server.url)
-        writer = Writer(context, page, errors)
         page.wait_for_selector(".cm-content", timeout=PATIENCE_MS)
-        return writer
+        return Writer(context, page)
 
     yield open_page
     for context in contexts:

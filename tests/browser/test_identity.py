@@ -1,29 +1,8 @@
 """Who one is: guests' names, and tokens where there are no guests."""
 
-import signal
-from collections.abc import Iterator
-
-import pytest
 from playwright.sync_api import Browser, expect
 
-from stretto_server.auth import issue_token
-from tests.browser.conftest import Meet, Server
-
-SECRET = "a secret of at least thirty-two bytes"
-
-
-@pytest.fixture(scope="module")
-def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that has no guests."""
-    data = tmp_path_factory.mktemp("strict")
-    server = Server(data, "--host", "127.0.0.1", STRETTO_SECRET=SECRET)
-    server.start()
-    yield server
-    server.stop(signal.SIGKILL)
-
-
-def _token() -> str:
-    return issue_token(SECRET, "ada", name="Ada L.", grants={"docs/*": "editor"}, ttl_s=600)
+from tests.browser.conftest import Meet, Server, token
 
 
 def test_a_new_guest_is_asked_for_a_name(browser: Browser, server: Server) -> None:
@@ -58,7 +37,7 @@ def test_without_guests_a_token_is_asked_for(browser: Browser, strict_server: Se
         page.locator("#token").fill("nonsense")
         page.locator("#token").press("Enter")
         expect(page.locator("#token-reason")).to_contain_text("not accepted")
-        page.locator("#token").fill(_token())
+        page.locator("#token").fill(token())
         page.locator("#token").press("Enter")
         expect(page.locator("#people-summary")).to_have_attribute(
             "aria-label", "Only you are here: Ada L."
@@ -71,6 +50,37 @@ def test_a_token_in_the_address_is_used_and_taken_out(
 ) -> None:
     with browser.new_context() as context:
         page = context.new_page()
-        page.goto(f"{strict_server.url}/?doc=strict#token={_token()}")
+        page.goto(f"{strict_server.url}/?doc=strict#token={token()}")
         expect(page.locator("#status-text")).to_have_text("All changes saved")
         assert page.url == f"{strict_server.url}/?doc=strict"
+
+
+def test_a_token_that_expires_while_typing_loses_nothing(
+    browser: Browser, strict_server: Server
+) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{strict_server.url}/?doc=expiring#token={token(ttl_s=4)}")
+        page.wait_for_selector(".cm-content")
+        asking = page.locator(".notice.asking")
+        typed = 0
+        while not asking.is_visible():
+            page.keyboard.type("ab")
+            typed += 2
+        page.keyboard.type("after")
+        expect(page.locator("#status-text")).not_to_have_text("All changes saved")
+        page.evaluate("(token) => { location.hash = `token=${token}`; }", token())
+        expect(asking).to_have_count(0)
+        expect(page.locator("#status-text")).to_have_text("All changes saved", timeout=15_000)
+        assert strict_server.text_for("expiring", token()) == "ab" * (typed // 2) + "after"
+        assert "token" not in page.url
+
+
+def test_an_expired_token_is_asked_for_again(browser: Browser, strict_server: Server) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{strict_server.url}/?doc=strict#token={token(ttl_s=-5)}")
+        expect(page.locator("#token-reason")).to_contain_text("expired")
+        page.locator("#token").fill(token())
+        page.locator("#token").press("Enter")
+        expect(page.locator("#status-text")).to_have_text("All changes saved")

@@ -21,8 +21,6 @@ import "./style.css";
 
 /** A title is looked for in so much of the text. */
 const TITLE_WITHIN = 2_000;
-/** The list of documents takes a title over once it stays. */
-const LISTING_MS = 400;
 /** How often it is looked who has become idle. */
 const IDLE_CHECK_MS = 5_000;
 
@@ -97,7 +95,7 @@ function present(client: RealtimeClient, doc: LiveDocument, shelf: Shelf): void 
   const show = (): void => status.show(client, doc);
   const title = (): void => {
     const found = titleOf(view.state.doc.sliceString(0, TITLE_WITHIN));
-    if (element("title").textContent !== found) showTitle(doc.id, found, shelf);
+    if (element("title").textContent !== found) showTitle(found, shelf);
   };
   client.on("connection.state", show);
   doc.on("status", show);
@@ -121,7 +119,7 @@ function present(client: RealtimeClient, doc: LiveDocument, shelf: Shelf): void 
   closeOnOutsideClick(element("people", HTMLDetailsElement));
   watchPeople(doc);
   show();
-  showTitle(doc.id, titleOf(view.state.doc.sliceString(0, TITLE_WITHIN)), shelf);
+  showTitle(titleOf(view.state.doc.sliceString(0, TITLE_WITHIN)), shelf);
 }
 
 function watchPeople(doc: LiveDocument): void {
@@ -180,16 +178,10 @@ async function deliverUnsent(client: RealtimeClient, shown: string | null): Prom
   }
 }
 
-let listing: ReturnType<typeof setTimeout> | undefined;
-
-function showTitle(id: string, title: string, shelf: Shelf): void {
+function showTitle(title: string, shelf: Shelf): void {
   element("title").textContent = title;
   document.title = `${title} · Stretto`;
-  clearTimeout(listing);
-  listing = setTimeout(() => {
-    library.opened(id, title);
-    shelf.show();
-  }, LISTING_MS);
+  shelf.retitle(title);
 }
 
 async function share(id: string): Promise<void> {

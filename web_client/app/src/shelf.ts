@@ -4,11 +4,17 @@ import { ago, type Library, type Listed, matching } from "./library";
 
 /** From this many documents on they can be searched. */
 const MANY = 8;
+/** A title that is being written is listed once it stays for so long, or the page is left. */
+const CALM_MS = 400;
 
 /** Shows the library in the documents panel. */
 export class Shelf {
   private readonly search = element("documents-search", HTMLInputElement);
   private readonly rows = element("documents-list");
+  /** The title that is not listed yet. */
+  private title: string | null = null;
+  private isListed = false;
+  private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     private readonly library: Library,
@@ -17,6 +23,7 @@ export class Shelf {
     this.search.addEventListener("input", () => this.show());
     this.rows.addEventListener("keydown", (event) => this.walk(event));
     library.onForeignChange(() => this.show());
+    window.addEventListener("pagehide", () => this.list());
     this.show();
   }
 
@@ -30,6 +37,22 @@ export class Shelf {
     const empty = element("documents-empty");
     empty.hidden = found.length > 0;
     empty.textContent = note;
+  }
+
+  /** List the current document under `title`, soon. */
+  retitle(title: string): void {
+    this.title = title;
+    clearTimeout(this.timer);
+    if (this.isListed) this.timer = setTimeout(() => this.list(), CALM_MS);
+    else this.list();
+  }
+
+  private list(): void {
+    if (this.current === null || this.title === null) return;
+    this.library.opened(this.current, this.title);
+    this.title = null;
+    this.isListed = true;
+    this.show();
   }
 
   private row(listed: Listed): HTMLElement {
