@@ -37,10 +37,10 @@ LOOKS: dict[str, dict[str, object]] = {
     },
     "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
 }
-LISTED = """[
-  {"id": "a", "title": "Minutes of the spring meeting", "openedAt": 1},
-  {"id": "b", "title": "Seeds to buy, and where the good ones are to be had", "openedAt": 2}
-]"""
+LIST = """() => localStorage.setItem("stretto.documents", JSON.stringify([
+  { id: "a", title: "Minutes of the spring meeting", openedAt: Date.now() - 4e6 },
+  { id: "b", title: "Seeds to buy, and where the good ones are", openedAt: Date.now() - 2e8 },
+]))"""
 
 
 def _picture(page: Page, name: str) -> None:
@@ -71,7 +71,7 @@ def _talk(ada: Writer, ben: Writer) -> None:
 def test_every_view(meet: Meet, look: str) -> None:
     ben, ada = meet(f"garden-{look}", "Ben Okafor"), meet(f"garden-{look}", "Ada", **LOOKS[look])
     paste(ben.page, TEXT)
-    ada.page.evaluate("(list) => localStorage.setItem('stretto.documents', list)", LISTED)
+    ada.page.evaluate(LIST)
     expect(ada.page.locator("#title")).to_have_text("A small plan for the garden")
     for _ in range(6):
         ben.press("Control+Shift+ArrowLeft")
@@ -110,7 +110,7 @@ def test_every_start(browser: Browser, server: Server, strict_server: Server, lo
         _picture(page, f"{look}-name")
         page.locator("#name").press("Enter")
         page.wait_for_selector(".cm-content")
-        page.evaluate("(list) => localStorage.setItem('stretto.documents', list)", LISTED)
+        page.evaluate(LIST)
         page.goto(server.url)
         page.locator(".shelf-link").first.wait_for()
         _picture(page, f"{look}-start")

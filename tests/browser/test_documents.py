@@ -25,9 +25,11 @@ INJECTED = ", ".join(
 def test_the_list_has_what_was_opened(meet: Meet, server: Server) -> None:
     ada = meet("first", "Ada")
     ada.write("# First plan")
+    ada.reads_status("All changes saved")
     ada.page.goto(f"{server.url}/?doc=second")
     ada.page.wait_for_selector(".cm-content")
     ada.write("Second plan")
+    ada.reads_status("All changes saved")
     ada.page.locator("#documents-toggle").click()
     expect(ada.page.locator("#documents-new")).to_be_focused()
     titles = ada.page.locator(".shelf-title")

@@ -21,6 +21,8 @@ import "./style.css";
 
 /** A title is looked for in so much of the text. */
 const TITLE_WITHIN = 2_000;
+/** An edit is kept in this browser within this time. */
+const KEPT_WITHIN_MS = 1_000;
 /** How often it is looked who has become idle. */
 const IDLE_CHECK_MS = 5_000;
 
@@ -116,10 +118,22 @@ function present(client: RealtimeClient, doc: LiveDocument, shelf: Shelf): void 
     notices.giveBack(`This document cannot be edited any more: ${error.message}.`, text);
   });
   element("rename").addEventListener("click", () => void rename(doc));
+  guardLeaving(doc);
   closeOnOutsideClick(element("people", HTMLDetailsElement));
   watchPeople(doc);
   show();
   showTitle(titleOf(view.state.doc.sliceString(0, TITLE_WITHIN)), shelf);
+}
+
+/** Ask before the page is left with an edit that is neither saved nor, it may be, kept. */
+function guardLeaving(doc: LiveDocument): void {
+  let editedAt = 0;
+  doc.on("change", ({ origin }) => {
+    if (origin === "local") editedAt = Date.now();
+  });
+  window.addEventListener("beforeunload", (event) => {
+    if (doc.unsent > 0 && Date.now() - editedAt < KEPT_WITHIN_MS) event.preventDefault();
+  });
 }
 
 function watchPeople(doc: LiveDocument): void {

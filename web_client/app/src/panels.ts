@@ -1,6 +1,9 @@
 /** The panels beside the text, which open and close: drawers where there is no room beside it. */
 import { element } from "./elements";
 
+/** Up to this width they lie over the text, which is out of reach meanwhile. */
+const NARROW = window.matchMedia("(max-width: 1100px)");
+
 /** A panel with the button that opens it. */
 export class Panel {
   private readonly panel: HTMLElement;
@@ -21,6 +24,7 @@ export class Panel {
     });
     // Where it lies over the text, a click beside it closes it.
     element("veil").addEventListener("click", () => this.hide());
+    NARROW.addEventListener("change", coverText);
   }
 
   get isOpen(): boolean {
@@ -44,6 +48,11 @@ export class Panel {
     this.panel.hidden = !open;
     this.opener.setAttribute("aria-expanded", String(open));
     document.body.classList.toggle(`with-${this.name}`, open);
+    coverText();
     this.onToggle(open);
   }
+}
+
+function coverText(): void {
+  element("main").inert = NARROW.matches && document.body.matches(".with-documents, .with-chat");
 }

@@ -18,6 +18,8 @@ const WINDOW = 40_000;
 const LONGEST_BLOCK = 20_000;
 /** A paragraph is not looked for over more lines than this. */
 const MOST_LINES = 50;
+/** So much is left free above what is scrolled to. */
+const MARGIN = 24;
 /** Parsing pauses after this long, to let keystrokes through. */
 const PARSE_MS = 8;
 
@@ -137,7 +139,7 @@ export class Preview {
       this.parent.scrollTop = this.parent.scrollHeight;
       return;
     }
-    const top = view.lineBlockAtHeight(scrollTop).from;
+    const top = scrollTop > 0 ? view.lineBlockAtHeight(scrollTop).from : -1;
     const shown = this.blocks.filter((block) => block.shown !== null);
     const index = shown.findLastIndex(({ from }) => from <= top);
     const block = shown[index];
@@ -146,7 +148,7 @@ export class Preview {
     const height = (next?.shown?.offsetTop ?? place) - place;
     const length = (next?.from ?? 0) - (block?.from ?? 0);
     const part = block && length > 0 ? (top - block.from) / length : 0;
-    this.parent.scrollTop = index < 0 ? 0 : place + part * height - this.body.offsetTop;
+    this.parent.scrollTop = index < 0 ? 0 : place + part * height - MARGIN;
   }
 }
 

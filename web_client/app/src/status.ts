@@ -45,6 +45,9 @@ export class StatusLine {
 
   private set(state: string, text: string): void {
     if (this.line.dataset["state"] === state && this.text.textContent === text) return;
+    // Saving after each pause in typing is not worth being read out.
+    const routine = isRoutine(this.line.dataset["state"]) && isRoutine(state);
+    this.line.ariaLive = routine ? "off" : "polite";
     this.line.dataset["state"] = state;
     this.text.textContent = text;
     element("people").classList.toggle("stale", state !== "saved" && state !== "saving");
@@ -67,4 +70,8 @@ export class StatusLine {
     this.banner.textContent = text;
     this.banner.hidden = text === "";
   }
+}
+
+function isRoutine(state: string | undefined): boolean {
+  return state === "saved" || state === "saving";
 }
