@@ -14,5 +14,11 @@ export default defineConfig({
       input: ["index", "textarea", "codemirror", "react"].map((name) => `${root}${name}.html`),
     },
   },
-  server: { proxy: { "/socket.io": { target: SERVER, ws: true }, "/dev": SERVER } },
+  // The host stays what the address bar says: the server compares it with the origin.
+  server: {
+    proxy: {
+      "/socket.io": { target: SERVER, ws: true, changeOrigin: false },
+      "/dev": { target: SERVER, changeOrigin: false },
+    },
+  },
 });

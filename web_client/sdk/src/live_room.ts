@@ -41,7 +41,7 @@ export interface RoomOptions {
   readonly offline?: "queue" | "reject";
 }
 
-/** What a LiveRoom reports. All but `joined`, `role` and `closed` is what others did. */
+/** What a LiveRoom reports. All but `joined`, `changed`, `role` and `closed` is what others did. */
 export interface RoomEvents {
   message: RoomMessage;
   state: StateChange;
@@ -53,6 +53,8 @@ export interface RoomEvents {
   metadata: { readonly room: string; readonly metadata: Values };
   /** The room was joined, again after a lost connection: everything here is up to date. */
   joined: { readonly room: string };
+  /** What is known of the room changed, by whomever: also by ourselves. */
+  changed: { readonly room: string };
   role: { readonly room: string; readonly role: Role };
   closed: { readonly room: string; readonly error: StrettoError };
 }
@@ -165,6 +167,7 @@ export class LiveRoom extends Emitter<RoomEvents> {
     return this.write(ClientEvent.SET_STATE, payload, false, (answer) => {
       const revision = readRevision(answer);
       this.report(this.replica.written(revision, changes));
+      this.emit("changed", { room: this.id });
       return revision;
     });
   }
@@ -184,6 +187,7 @@ export class LiveRoom extends Emitter<RoomEvents> {
     return this.write(ClientEvent.SET_METADATA, { metadata }, true, (answer) => {
       this.replica.described(readMetadata(answer));
       this.report([]);
+      this.emit("changed", { room: this.id });
       return this.metadata;
     });
   }
@@ -234,7 +238,11 @@ export class LiveRoom extends Emitter<RoomEvents> {
       else if (event === ServerEvent.CLOSED) this.closed(readClosed(payload));
       else if (event === ServerEvent.ROLE) {
         this.emit("role", { room: this.id, role: readRole(payload) });
-      } else this.report(this.replica.receive(event, payload));
+      } else {
+        this.report(this.replica.receive(event, payload));
+        // Also of ourselves, of whom `presence` does not tell.
+        if (event === ServerEvent.PRESENCE) this.emit("changed", { room: this.id });
+      }
     } catch {
       // What cannot be read is made good by a snapshot, after a while.
       if (this.isJoined) this.joinLater();
@@ -279,6 +287,7 @@ export class LiveRoom extends Emitter<RoomEvents> {
       this.attempt = 0;
       this.report(changes);
       this.emit("joined", { room: this.id });
+      this.emit("changed", { room: this.id });
       for (const { go } of this.turns.splice(0)) go();
     } catch (reason) {
       if (this.joining !== joining || !this.isJoining) return;
@@ -412,6 +421,7 @@ export class LiveRoom extends Emitter<RoomEvents> {
         this.emit("metadata", { room: this.id, metadata: change.metadata });
       } else this.emit("presence", change);
     }
+    if (changes.length > 0) this.emit("changed", { room: this.id });
     if (this.replica.mustJoin) void this.join();
   }
 }

@@ -1,7 +1,7 @@
 /** React hooks: `useDocument`, `useRoom`, `usePresence`. */
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import type { RealtimeClient } from "./client.js";
-import type { LiveDocument, Status } from "./document.js";
+import { LiveDocument, type Status } from "./document.js";
 import { asStrettoError, type StrettoError } from "./errors.js";
 import { LiveRoom, type RoomOptions } from "./live_room.js";
 import type { Member } from "./protocol.js";
@@ -83,9 +83,7 @@ export function useRoom(client: RealtimeClient, id: string, options: RoomOptions
   const [room, failure] = useShared(client, "rooms", id, open, close);
   const on = useCallback(
     (changed: () => void) => {
-      const leave = (["presence", "state", "metadata", "closed", "joined"] as const).map((event) =>
-        room?.on(event, changed),
-      );
+      const leave = (["changed", "closed"] as const).map((event) => room?.on(event, changed));
       return () => {
         for (const end of leave) end?.();
       };
@@ -117,13 +115,9 @@ export function usePresence(source: LiveDocument | LiveRoom | null): readonly Me
         changed();
       };
       update();
-      const leave =
-        source instanceof LiveRoom
-          ? [source.on("presence", update), source.on("joined", update)]
-          : [source?.on("presence", update)];
-      return () => {
-        for (const end of leave) end?.();
-      };
+      return source instanceof LiveRoom
+        ? source.on("changed", update)
+        : (source?.on("presence", update) ?? (() => undefined));
     },
     [source],
   );
@@ -187,10 +181,16 @@ function release<T>(
   close: (opened: T) => void,
 ): void {
   one.users -= 1;
+  const isUnused = (): boolean => one.users === 0 && shared.get(client)?.[kind].get(id) === one;
+  const end = async (): Promise<void> => {
+    const opened = await one.opened.catch(() => null);
+    // What was typed last is not given up: the document stays until it is saved.
+    if (opened instanceof LiveDocument) await opened.saved().catch(() => undefined);
+    if (!isUnused()) return;
+    shared.get(client)?.[kind].delete(id);
+    if (opened !== null) close(opened);
+  };
   setTimeout(() => {
-    const all = shared.get(client)?.[kind];
-    if (one.users > 0 || all?.get(id) !== one) return;
-    all.delete(id);
-    one.opened.then(close, () => undefined);
+    if (isUnused()) void end();
   }, GRACE_MS);
 }

@@ -80,6 +80,20 @@ it("a component that comes back at once finds the document still open", async ()
   expect(place.textContent).toBe("|saved|0|");
 });
 
+it("a document is not closed before what was typed is saved", async () => {
+  await act(async () => root.render(createElement(Notes, { id: "d" })));
+  await settle();
+  await act(async () => server.down());
+  await act(async () => shown?.insert(0, "last words"));
+  await act(async () => root.unmount());
+  await settle(2_000);
+  expect(shown?.isClosed).toBe(false);
+  server.up = true;
+  await settle(30_000);
+  expect(server.authority.text).toBe("last words");
+  expect(shown?.isClosed).toBe(true);
+});
+
 it("why a document closed is shown", async () => {
   await act(async () => root.render(createElement(Notes, { id: "d" })));
   await settle();
@@ -97,6 +111,9 @@ it("a room is joined once in strict mode, shown, and left", async () => {
   const payload = { room: "lobby", revision: 1, changes: { k: 1 }, by: null };
   await act(async () => server.links[0]?.listener.received("/rooms", "state", payload));
   expect(place.textContent).toBe('lobby|1|{"k":1}');
+  server.revision = 1;
+  await act(async () => void (await client.room("lobby").then((room) => room.setState({ k: 2 }))));
+  expect(place.textContent).toBe('lobby|1|{"k":2}');
   await act(async () => root.unmount());
   await settle(1_000);
   expect(events("leave")).toBe(1);
