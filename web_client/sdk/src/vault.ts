@@ -39,6 +39,7 @@ export interface VaultOptions {
 export class Vault {
   /** Whose clients these are: new for each vault, so no two tabs ever share one. */
   private readonly owner: string;
+  private readonly inUse = new Set<string>();
 
   private constructor(
     private readonly store: UnsentStore,
@@ -144,10 +145,17 @@ export class Vault {
     return new Keep(replica, options, row);
   }
 
+  /** Without locks, at least this vault's own rows are known to be in use. */
+  private reserve(slot: string): (() => void) | null {
+    if (this.inUse.has(slot)) return null;
+    this.inUse.add(slot);
+    return () => this.inUse.delete(slot);
+  }
+
   /** Hold the lock of a row until the function returned is called; null when it is taken. */
   private lock(slot: string): Promise<(() => void) | null> {
     const { locks } = this;
-    if (locks === null) return Promise.resolve(() => undefined);
+    if (locks === null) return Promise.resolve(this.reserve(slot));
     return new Promise((resolve, reject) => {
       const held = locks.request(`${this.name}/${slot}`, { ifAvailable: true }, (lock) => {
         if (lock === null) {

@@ -187,6 +187,22 @@ describe("without locks", () => {
   });
 });
 
+describe("without locks, a tab", () => {
+  it("that was offline for long does not take over from itself", async () => {
+    const client = tab({ locks: null });
+    const doc = await offline(client);
+    doc.insert(0, "once");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const later = Date.now() + 60_000;
+    vi.spyOn(Date, "now").mockReturnValue(later);
+    server.up = true;
+    await until(() => doc.status === "saved");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(server.authority.text).toBe("once");
+    expect(doc.isClosed).toBe(false);
+  });
+});
+
 describe("storage", () => {
   it("has the operation before it leaves", async () => {
     const client = tab();

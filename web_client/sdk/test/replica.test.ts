@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { StrettoError } from "../src/errors.js";
+import { Replica } from "../src/replica.js";
 import { Authority } from "./authority.js";
 import { Network, type Site } from "./network.js";
 import { Random, randomEdit } from "./random.js";
@@ -281,6 +282,63 @@ describe("errors", () => {
     const p = pair("x");
     p.a.replica.received("role", { doc: "d", role: "viewer" });
     expect(() => p.a.type("y")).toThrow("only read");
+  });
+});
+
+describe("what an earlier sending may still do", () => {
+  it("a refusal is believed only behind a fence", () => {
+    const p = pair("-");
+    p.a.type("REFUSE");
+    p.a.send();
+    p.a.disconnect(0); // sent, and no answer
+    p.a.connect();
+    p.network.settle();
+    expectAll(p, "-");
+    expect(p.a.effects).toContainEqual(
+      expect.objectContaining({ kind: "returned", origin: "refused", text: "REFUSE" }),
+    );
+    expect(p.authority.entries.length).toBe(1);
+    p.a.type("x");
+    p.network.settle();
+    expect(p.authority.entries.at(-1)).toMatchObject({ client: "a-2".padEnd(16, "-"), seq: 1 });
+  });
+
+  it("another process that goes on from our state is left our client", () => {
+    const p = pair("-");
+    const { version: base, epoch } = p.authority;
+    const client = "a-1".padEnd(16, "-");
+    p.authority.answer("submit", { epoch, client, seq: 2, base, op: ["theirs"] });
+    for (const site of [p.a, p.b]) site.push("ops", p.authority.frame(base + 1));
+    p.a.receive();
+    p.a.type("mine");
+    p.network.settle();
+    expectAll(p, "minetheirs-");
+    expect(p.authority.entries.at(-1)?.client).toBe("a-2".padEnd(16, "-"));
+  });
+});
+
+describe("a replica that goes on in another tab", () => {
+  it("has the text, the edits, and sends what was in flight under its seq", () => {
+    const p = pair("base 😀");
+    p.a.type("1");
+    p.a.send();
+    p.a.disconnect(1); // it committed
+    p.a.type("2", 1);
+    const { state, confirmed } = { state: p.a.replica.state(), confirmed: p.a.replica.confirmed };
+    const json = JSON.parse(JSON.stringify(state));
+    const heir = Replica.restore(
+      json,
+      confirmed.toString(),
+      [],
+      () => "heir".padEnd(16, "-"),
+      false,
+    );
+    expect(heir.text.toString()).toBe("12base 😀");
+    const open = heir.nextRequest();
+    expect(open?.payload).toMatchObject({ client: state.client, since: { version: 1 } });
+    if (open === null) return;
+    heir.answered(open, p.authority.answer("open", open.payload));
+    expect(heir.nextRequest()).toMatchObject({ event: "submit", payload: { seq: 3, base: 2 } });
   });
 });
 
