@@ -1,0 +1,162 @@
+"""The packets of Engine.IO 4, as WebSocket frames and as long-polling payloads.
+
+Protocol, "Packet encoding": a packet is one ASCII digit for its type and then its data. A
+WebSocket carries one packet a frame, and a binary frame is a message without any type.
+Long-polling carries text alone: packets are joined by U+001E, binary ones are ``b`` and
+base64.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Final
+
+from stretto_core.eio.violations import Reason, Violation
+
+SEPARATOR: Final = "\x1e"
+"""Between the packets of a payload ("record separator")."""
+
+PACKETS_PER_RESPONSE: Final = 16
+"""python-engineio's client refuses a longer payload (``Payload.max_decode_packets``)."""
+
+PROBE: Final = "probe"
+"""The data of the ping and the pong that try a WebSocket out ("Upgrade")."""
+
+
+class PacketType(StrEnum):
+    """The types of protocol revision 4; the value is what is on the wire."""
+
+    OPEN = "0"
+    CLOSE = "1"
+    PING = "2"
+    PONG = "3"
+    MESSAGE = "4"
+    UPGRADE = "5"
+    NOOP = "6"
+
+
+@dataclass(frozen=True)
+class Packet:
+    """One packet. Its encoded forms are made once, however many peers get it.
+
+    Only messages are binary; anything else raises ValueError.
+    """
+
+    type: PacketType
+    data: str | bytes = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.data, bytes) and self.type is not PacketType.MESSAGE:
+            raise ValueError(f"a packet of type {self.type.name} cannot be binary")
+
+    @cached_property
+    def frame(self) -> str | bytes:
+        """The WebSocket's form: text, or the bare bytes of a binary message."""
+        return self.data if isinstance(self.data, bytes) else self.type + self.data
+
+    @cached_property
+    def record(self) -> str:
+        """The form in a payload: text, or ``b`` and base64."""
+        if isinstance(self.data, bytes):
+            return "b" + base64.b64encode(self.data).decode("ascii")
+        return self.type + self.data
+
+    @cached_property
+    def size(self) -> int:
+        """The bytes of the frame. Raises UnicodeEncodeError for a lone surrogate."""
+        return _utf8_length(self.frame)
+
+
+_TYPES: Final = {str(each): each for each in PacketType}
+
+_DATA_ALLOWED: Final[dict[PacketType, frozenset[str] | None]] = {
+    PacketType.OPEN: None,
+    PacketType.CLOSE: frozenset({""}),
+    PacketType.PING: frozenset({"", PROBE}),
+    PacketType.PONG: frozenset({"", PROBE}),
+    PacketType.MESSAGE: None,
+    PacketType.UPGRADE: frozenset({""}),
+    PacketType.NOOP: frozenset({""}),
+}
+"""The data that each type may carry; None for any ("Packet types")."""
+
+
+def decode_frame(frame: str | bytes, max_bytes: int) -> Packet | Violation:
+    """Return the packet of one WebSocket frame."""
+    if _is_longer(frame, max_bytes):
+        return Violation(Reason.TOO_LARGE)
+    if isinstance(frame, bytes):
+        return Packet(PacketType.MESSAGE, frame)
+    return _decode_text(frame)
+
+
+def decode_payload(body: bytes, max_bytes: int) -> list[Packet] | Violation:
+    """Return the packets of a POST's body: all of them, or why there are none.
+
+    Bytes are limited, packets are not: the JavaScript client puts everything of one tick
+    into one payload.
+    """
+    if len(body) > max_bytes:
+        return Violation(Reason.TOO_LARGE)
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        return Violation(Reason.INVALID_UTF8)
+    packets = []
+    for record in text.split(SEPARATOR):
+        packet = _decode_record(record)
+        if isinstance(packet, Violation):
+            return packet
+        packets.append(packet)
+    return packets
+
+
+def encode_payload(
+    packets: Sequence[Packet], limit: int = PACKETS_PER_RESPONSE
+) -> tuple[bytes, int]:
+    """Return a response's body and how many packets, from the first on, it holds.
+
+    Raises ValueError when there is nothing to encode: an empty payload is not legal.
+    """
+    taken = packets[:limit]
+    if not taken:
+        raise ValueError("a payload holds at least one packet")
+    return SEPARATOR.join([packet.record for packet in taken]).encode(), len(taken)
+
+
+def _decode_record(record: str) -> Packet | Violation:
+    if not record.startswith("b"):
+        return _decode_text(record)
+    try:
+        data = base64.b64decode(record[1:], validate=True)
+    except ValueError:
+        return Violation(Reason.INVALID_BASE64)
+    return Packet(PacketType.MESSAGE, data)
+
+
+def _decode_text(text: str) -> Packet | Violation:
+    if not text:
+        return Violation(Reason.EMPTY)
+    kind = _TYPES.get(text[0])
+    if kind is None:
+        return Violation(Reason.UNKNOWN_TYPE)
+    data = text[1:]
+    allowed = _DATA_ALLOWED[kind]
+    if allowed is not None and data not in allowed:
+        return Violation(Reason.UNEXPECTED_DATA)
+    return Packet(kind, data)
+
+
+def _is_longer(frame: str | bytes, max_bytes: int) -> bool:
+    if len(frame) > max_bytes:
+        return True
+    # No character takes more than four bytes of UTF-8, so short texts need no encoding.
+    return len(frame) * 4 > max_bytes and _utf8_length(frame, "surrogatepass") > max_bytes
+
+
+def _utf8_length(frame: str | bytes, errors: str = "strict") -> int:
+    if isinstance(frame, bytes) or frame.isascii():
+        return len(frame)
+    return len(frame.encode("utf-8", errors))
