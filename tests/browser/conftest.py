@@ -178,6 +178,16 @@ def paste(page: Page, text: str) -> None:
     page.evaluate(PASTE, text)
 
 
+def running(data: Path, *options: str, **environment: str) -> Iterator[Server]:
+    """Run a server while a fixture is in use."""
+    if not (ROOT / "server/stretto_server/page/index.html").is_file():
+        pytest.fail("the page is not built: run `make test`, which builds it", pytrace=False)
+    server = Server(data, *options, **environment)
+    server.start()
+    yield server
+    server.stop(signal.SIGKILL)
+
+
 def chromium_path() -> str:
     """Return where the browser is."""
     chromium = shutil.which("chromium")
@@ -199,24 +209,17 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if not (ROOT / "server/stretto_server/page/index.html").is_file():
-        pytest.fail("the page is not built: run `make test`, which builds it", pytrace=False)
-    server = Server(tmp_path_factory.mktemp("server"), "--dev")
-    server.start()
-    yield server
-    server.stop(signal.SIGKILL)
+    """A server with guests, which nobody stops."""
+    yield from running(tmp_path_factory.mktemp("server"), "--dev")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that has no guests."""
     data = tmp_path_factory.mktemp("strict")
-    server = Server(data, "--host", "127.0.0.1", STRETTO_SECRET=SECRET)
-    server.start()
-    yield server
-    server.stop(signal.SIGKILL)
+    yield from running(data, "--host", "127.0.0.1", STRETTO_SECRET=SECRET)
 
 
 def token(ttl_s: float = 600, name: str = "Ada L.") -> str:

@@ -2,10 +2,18 @@
 
 import re
 import signal
+from collections.abc import Iterator
 
+import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import PATIENCE_MS, Meet, Server, Writer
+from tests.browser.conftest import PATIENCE_MS, Meet, Server, Writer, running
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of this module's own, to be killed."""
+    yield from running(tmp_path_factory.mktemp("killed"), "--dev")
 
 
 def _is_offline(writer: Writer, unsent: int) -> None:
