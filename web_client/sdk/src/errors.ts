@@ -1,3 +1,5 @@
+import * as generated from "./protocol.gen.js";
+
 /** Every code that Stretto reports: a closed set, the same in all languages. */
 export const ERROR_CODES = [
   "unauthenticated",
@@ -19,17 +21,12 @@ export const ERROR_CODES = [
   "unavailable",
   "shutting_down",
   "internal_error",
-] as const;
+] as const satisfies readonly generated.ErrorCode[];
 
 /** A code of the closed set. Stable: programs may compare it. */
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
-const RETRYABLE: ReadonlySet<ErrorCode> = new Set([
-  "rate_limited",
-  "busy",
-  "unavailable",
-  "shutting_down",
-]);
+const RETRYABLE: ReadonlySet<ErrorCode> = new Set(generated.RETRYABLE);
 
 /** What may go with an error: how long to wait, and what the code's row in the contract names. */
 export interface ErrorOptions {

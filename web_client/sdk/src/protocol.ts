@@ -1,7 +1,9 @@
 /** The names and payloads of the wire contract, as `docs/protocol.md` gives them. */
 import type { Operation } from "./operation.js";
+import type { Events, FindRooms, FoundRoom, LimitsObject, Requests } from "./protocol.gen.js";
 
-export const PROTOCOL_VERSION = 1;
+export { DEFAULT_LIMITS, PROTOCOL_VERSION } from "./protocol.gen.js";
+export type { FoundRoom, Requests };
 
 export const SESSION = "/";
 export const DOCS = "/docs";
@@ -9,6 +11,8 @@ export const ROOMS = "/rooms";
 
 /** A namespace of the server. */
 export type Namespace = typeof SESSION | typeof DOCS | typeof ROOMS;
+
+type NamesOf<T> = { [N in keyof T]: keyof T[N] }[keyof T];
 
 /** Events that the server sends. */
 export const ServerEvent = {
@@ -25,7 +29,7 @@ export const ServerEvent = {
   MESSAGE: "message",
   STATE: "state",
   METADATA: "metadata",
-} as const;
+} as const satisfies Record<string, NamesOf<Events>>;
 
 /** Events that the SDK sends. */
 export const ClientEvent = {
@@ -42,7 +46,7 @@ export const ClientEvent = {
   SET_STATUS: "set_status",
   SET_METADATA: "set_metadata",
   FIND: "find",
-} as const;
+} as const satisfies Record<string, NamesOf<Requests>>;
 
 /** The history hash of version 0. */
 export const NO_HASH = "0".repeat(16);
@@ -95,19 +99,10 @@ export interface Since {
 }
 
 /** What a server accepts: the part that the SDK acts upon. */
-export interface Limits {
-  readonly op_components: number;
-  readonly op_inserted: number;
-  readonly cursor_ranges: number;
-  readonly cursors_per_s: number;
-}
-
-export const DEFAULT_LIMITS: Limits = {
-  op_components: 10_000,
-  op_inserted: 256 * 1024,
-  cursor_ranges: 100,
-  cursors_per_s: 30,
-};
+export type Limits = Pick<
+  LimitsObject,
+  "op_components" | "op_inserted" | "cursor_ranges" | "cursors_per_s"
+>;
 
 /** An operation is sent in parts no larger than this as JSON. */
 export const OP_BYTES = 512 * 1024;
@@ -196,64 +191,7 @@ export interface StateChange {
 }
 
 /** What `find` asks for: rooms that satisfy all that is given. */
-export interface RoomQuery {
-  readonly owner?: string;
-  readonly tags?: readonly string[];
-  readonly min_members?: number;
-  readonly max_members?: number;
-  readonly limit?: number;
-}
-
-/** A room that was found; `members` counts them. */
-export interface FoundRoom {
-  readonly room: string;
-  readonly members: number;
-  readonly metadata: Record<string, unknown>;
-}
-
-/** The requests of the wire contract: namespace → event → what goes and what comes back. */
-export interface Requests {
-  readonly [SESSION]: {
-    readonly refresh_token: readonly [{ token: string }, { token_ttl_s: number }];
-  };
-  readonly [DOCS]: {
-    readonly open: readonly [
-      { doc: string; client: string; type?: "text"; since?: Since; fence?: string },
-      OpenAnswer,
-    ];
-    readonly submit: readonly [
-      { doc: string; epoch: string; client: string; seq: number; base: number; op: Operation },
-      { version: number },
-    ];
-    readonly fetch: readonly [
-      { doc: string; epoch: string; from: number; limit?: number },
-      FetchAnswer,
-    ];
-    readonly close: readonly [{ doc: string }, Payload];
-    readonly cursor: readonly [
-      { doc: string; version: number; ranges: readonly Range[] | null },
-      Payload,
-    ];
-  };
-  readonly [ROOMS]: {
-    readonly join: readonly [
-      { room: string; metadata?: RoomMetadata; status?: unknown },
-      JoinAnswer,
-    ];
-    readonly leave: readonly [{ room: string }, Payload];
-    readonly send: readonly [{ room: string; event: string; data: unknown }, Payload];
-    readonly set_state: readonly [
-      { room: string; changes: Record<string, unknown>; if_revision?: number },
-      { revision: number },
-    ];
-    readonly set_status: readonly [{ room: string; status: unknown }, Payload];
-    readonly set_metadata: readonly [
-      { room: string; metadata: RoomMetadata },
-      { metadata: Record<string, unknown> },
-    ];
-    readonly find: readonly [RoomQuery, { rooms: readonly FoundRoom[] }];
-  };
-}
+export type RoomQuery = FindRooms;
 
 /** The names of a namespace's requests. */
 export type RequestEvent<N extends Namespace> = keyof Requests[N] & string;
@@ -262,10 +200,11 @@ export type RequestEvent<N extends Namespace> = keyof Requests[N] & string;
 export type RequestPayload<
   N extends Namespace,
   E extends RequestEvent<N>,
-> = Requests[N][E] extends readonly [infer Sent, unknown] ? Sent : never;
+> = Requests[N][E] extends { request: infer Sent } ? Sent : never;
 
 /** What answers a request. */
-export type RequestAnswer<
-  N extends Namespace,
-  E extends RequestEvent<N>,
-> = Requests[N][E] extends readonly [unknown, infer Answer] ? Answer : never;
+export type RequestAnswer<N extends Namespace, E extends RequestEvent<N>> = Requests[N][E] extends {
+  answer: infer Answer;
+}
+  ? Answer
+  : never;
