@@ -1,5 +1,12 @@
 /** The connection to a server, kept up, and the documents and rooms on it. */
 import { backoff, repeatDelay } from "./backoff.js";
+import type {
+  ClientEvents,
+  ClientOptions,
+  ConnectionState,
+  GetToken,
+  Joined,
+} from "./client_options.js";
 import { type DocumentHost, LiveDocument } from "./document.js";
 import type { Edit } from "./edits.js";
 import { asStrettoError, connectionLost, isRecord, StrettoError } from "./errors.js";
@@ -7,7 +14,6 @@ import { Emitter } from "./events.js";
 import { hex } from "./history.js";
 import type { Lane } from "./keep.js";
 import { LiveRoom, type RoomHost, type RoomOptions } from "./live_room.js";
-import type { Operation } from "./operation.js";
 import { readReady, readShutdown, readTtl } from "./payloads.js";
 import {
   ClientEvent,
@@ -16,7 +22,6 @@ import {
   type Entry,
   type FoundRoom,
   type Limits,
-  type Member,
   type Namespace,
   type Payload,
   type Ready,
@@ -24,79 +29,16 @@ import {
   type RequestEvent,
   type RequestPayload,
   ROOMS,
-  type RoomMessage,
   type RoomQuery,
   SESSION,
   ServerEvent,
   type Shutdown,
-  type StateChange,
   type User,
 } from "./protocol.js";
 import { Replica } from "./replica.js";
 import type { RoomChange } from "./room.js";
 import { type Connect, type Connection, connectSocket } from "./transport.js";
-import { type PersistOption, type UnsentDocument, Vault } from "./vault.js";
-
-/** Returns a token, a fresh one each time where the last would expire. */
-export type GetToken = () => string | Promise<string>;
-
-/** How to reach the server, and who one is: `auth` for one token, `getToken` for renewable ones. */
-export interface ClientOptions {
-  /** Where the server is: `https://host`; in a browser the page's own origin by default. */
-  readonly url?: string;
-  readonly auth?: { readonly token: string };
-  readonly getToken?: GetToken;
-  /** Whether a lost connection comes back by itself (it does, unless this is false). */
-  readonly reconnect?: boolean;
-  /**
-   * Whether unsent edits survive the tab. `true`, the default in browsers with IndexedDB and Web
-   * Locks, keeps them in the database `stretto/default`, `{ name }` in one of that name.
-   */
-  readonly persist?: PersistOption;
-  /** Ask for compressed frames. Accepted already; servers do not compress yet. */
-  readonly compression?: boolean;
-  /** For tests: another way to connect, another source of chance in [0, 1). */
-  readonly connect?: Connect;
-  readonly random?: () => number;
-}
-
-/** `refused`: the server does not let us in; `connect()` tries once more. */
-export type ConnectionState =
-  | "idle"
-  | "connecting"
-  | "connected"
-  | "waiting"
-  | "refused"
-  | "closed";
-
-/** What a RealtimeClient reports. */
-export interface ClientEvents {
-  "connection.ready": Ready;
-  "connection.state": ConnectionState;
-  "connection.lost": StrettoError;
-  "connection.refused": StrettoError;
-  "server.shutdown": Shutdown;
-  /** Storage fails: edits are delivered as ever, but do not survive the tab any more. */
-  "storage.failed": StrettoError;
-  "sync.update": {
-    readonly doc: string;
-    readonly version: number;
-    readonly op: Operation;
-    readonly user: string;
-  };
-  "room.member_joined": { readonly room: string; readonly member: Member };
-  "room.member_left": { readonly room: string; readonly member: Member };
-  "room.member_updated": { readonly room: string; readonly member: Member };
-  "room.message": RoomMessage;
-  "room.state": StateChange;
-  "room.metadata": { readonly room: string; readonly metadata: Record<string, unknown> };
-}
-
-/** What joining a room and opening its document gives. */
-export interface Joined {
-  readonly room: LiveRoom;
-  readonly document: LiveDocument;
-}
+import { type UnsentDocument, Vault } from "./vault.js";
 
 const NAMESPACES = [SESSION, DOCS, ROOMS] as const;
 /** A connection that held this long starts the backoff anew. */

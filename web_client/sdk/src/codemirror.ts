@@ -24,7 +24,8 @@ import {
   type ViewUpdate,
   WidgetType,
 } from "@codemirror/view";
-import type { LiveDocument, RemoteCursor } from "./document.js";
+import type { LiveDocument } from "./document.js";
+import type { RemoteCursor } from "./document_events.js";
 import { isHighSurrogate, isLowSurrogate, isWellFormed } from "./operation.js";
 import type { Change } from "./units.js";
 

@@ -1,21 +1,21 @@
 /** The browser and Node client of Stretto. */
 export { backoff } from "./backoff.js";
-export {
-  type ClientEvents,
-  type ClientOptions,
-  type ConnectionState,
-  type GetToken,
-  type Joined,
-  RealtimeClient,
-} from "./client.js";
-export {
-  type DocumentEvents,
-  LiveDocument,
-  type RemoteCursor,
-  type Returned,
-  type Status,
-  type TextChange,
-} from "./document.js";
+export { RealtimeClient } from "./client.js";
+export type {
+  ClientEvents,
+  ClientOptions,
+  ConnectionState,
+  GetToken,
+  Joined,
+} from "./client_options.js";
+export { LiveDocument } from "./document.js";
+export type {
+  DocumentEvents,
+  RemoteCursor,
+  Returned,
+  Status,
+  TextChange,
+} from "./document_events.js";
 export type { Edit } from "./edits.js";
 export type { Origin } from "./effects.js";
 export { ERROR_CODES, type ErrorCode, StrettoError } from "./errors.js";

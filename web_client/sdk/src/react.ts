@@ -1,7 +1,8 @@
 /** React hooks: `useDocument`, `useRoom`, `usePresence`. */
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import type { RealtimeClient } from "./client.js";
-import { LiveDocument, type Status } from "./document.js";
+import { LiveDocument } from "./document.js";
+import type { Status } from "./document_events.js";
 import { asStrettoError, type StrettoError } from "./errors.js";
 import { LiveRoom, type RoomOptions } from "./live_room.js";
 import type { Member } from "./protocol.js";

@@ -1,5 +1,6 @@
 /** Binds a plain `<textarea>` or `<input>` to a document: caret and selection stay in place. */
-import type { LiveDocument, TextChange } from "./document.js";
+import type { LiveDocument } from "./document.js";
+import type { TextChange } from "./document_events.js";
 import { isHighSurrogate, isLowSurrogate, isWellFormed, type Operation } from "./operation.js";
 import { compose, transform } from "./transform.js";
 import { type Change, DocumentText, mapUnit } from "./units.js";

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { type ConnectionState, RealtimeClient } from "../src/client.js";
+import { RealtimeClient } from "../src/client.js";
+import type { ConnectionState } from "../src/client_options.js";
 import { asStrettoError, connectionLost, StrettoError } from "../src/errors.js";
 import type { Namespace, Payload } from "../src/protocol.js";
 import type { Connect, ConnectionListener } from "../src/transport.js";
