@@ -2,6 +2,7 @@
 #   make run    serve Stretto on http://127.0.0.1:8080 with its web page
 #   make test   every check and every test         make check  lint, types, architecture
 #   make bench  benchmarks                         make soak   the long runs
+#   make bench-browser   how long a typed character takes to the other tab
 #   make fmt    format the code                    make clean  forget what was built
 #   make protocol   write the TypeScript types, JSON Schema and AsyncAPI of the protocol
 
@@ -19,7 +20,7 @@ WEB_SOURCES := $(shell find $(WEB)/sdk $(WEB)/app -type f \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONWARNINGS ?=
 
-.PHONY: help run serve test check lint types python-tests web-tests bench soak protocol fmt clean services
+.PHONY: help run serve test check lint types python-tests web-tests bench bench-browser soak protocol fmt clean services
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -83,6 +84,9 @@ web-tests: $(WEB)/node_modules/.package-lock.json
 
 bench: $(STAMPS)/dev
 	@$(BIN)/python -m bench
+
+bench-browser: services $(STAMPS)/dev $(PAGE)
+	@$(BIN)/python -m tests.browser.bench_typing
 
 soak: $(STAMPS)/dev $(PAGE)
 	@$(BIN)/python -m tests.core.simulation --seeds 10000
