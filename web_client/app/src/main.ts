@@ -106,6 +106,18 @@ function present(client: RealtimeClient, doc: LiveDocument, shelf: Shelf): void 
     show();
     title();
   });
+  doc.on("closed", show);
+  handBack(doc);
+  element("rename").addEventListener("click", () => void rename(doc));
+  guardLeaving(doc);
+  closeOnOutsideClick(element("people", HTMLDetailsElement));
+  watchPeople(doc);
+  show();
+  showTitle(titleOf(view.state.doc.sliceString(0, TITLE_WITHIN)), shelf);
+}
+
+/** Give the user's text back where it could not stay in the document. */
+function handBack(doc: LiveDocument): void {
   doc.on("returned", ({ origin, text, error }) => {
     const message =
       origin === "refused"
@@ -114,15 +126,8 @@ function present(client: RealtimeClient, doc: LiveDocument, shelf: Shelf): void 
     notices.giveBack(message, text);
   });
   doc.on("closed", ({ error, text }) => {
-    show();
     notices.giveBack(`This document cannot be edited any more: ${error.message}.`, text);
   });
-  element("rename").addEventListener("click", () => void rename(doc));
-  guardLeaving(doc);
-  closeOnOutsideClick(element("people", HTMLDetailsElement));
-  watchPeople(doc);
-  show();
-  showTitle(titleOf(view.state.doc.sliceString(0, TITLE_WITHIN)), shelf);
 }
 
 /** Ask before the page is left with an edit that is neither saved nor, it may be, kept. */
