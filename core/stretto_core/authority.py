@@ -224,7 +224,7 @@ class Authority:
     def stage(self, submissions: Sequence[Submission], at_ms: int) -> Staged:
         """Decide a batch without changing anything; each sees the effect of those before it.
 
-        Checked in the order of the wire contract: epoch, seq, base, operation. Raises
+        Checked in the order of the wire contract: user, epoch, seq, base, operation. Raises
         IndexError when a base is older than memory: see :meth:`oldest_base`.
         """
         stage = _Stage(self.version, self.length, self.hash)
@@ -237,13 +237,13 @@ class Authority:
         return Staged(self.version, tuple(stage.entries), tuple(stage.hashes), tuple(outcomes))
 
     def _stage_one(self, stage: _Stage, submission: Submission, at_ms: int) -> int:
+        record = stage.records.get(submission.client) or self._records.get(submission.client)
+        if record is not None and record.user not in (None, submission.user):
+            raise Forbidden("this client id belongs to another user")
         if submission.epoch != self.epoch:
             raise EpochChanged(details={"epoch": self.epoch})
-        record = stage.records.get(submission.client) or self._records.get(submission.client)
         if record is None:
             raise InvalidRequest("this client did not open the document")
-        if record.user not in (None, submission.user):
-            raise Forbidden("this client id belongs to another user")
         if submission.seq == record.last_seq:
             return record.last_version
         if record.fenced or submission.seq != record.last_seq + 1:

@@ -56,6 +56,8 @@ class Roster:
     _joined: dict[str, None] = field(default_factory=dict)
     _left: dict[str, None] = field(default_factory=dict)
     _updated: dict[str, None] = field(default_factory=dict)
+    _shown: set[str] = field(default_factory=set)
+    """Those of ``_joined`` that somebody else knows from a snapshot already."""
 
     def __len__(self) -> int:
         return len(self._members)
@@ -78,13 +80,18 @@ class Roster:
             (self._updated if known else self._joined)[member.id] = None
 
     def leave(self, member_id: str) -> None:
-        """Take a member away; nobody is told of one who came and went between two diffs."""
+        """Take a member away.
+
+        Nobody is told of one who came and went between two diffs, unless a snapshot taken
+        meanwhile showed that member to somebody else.
+        """
         if self._members.pop(member_id, None) is None:
             return
         self._updated.pop(member_id, None)
-        if member_id in self._joined:
-            del self._joined[member_id]
-        else:
+        known = member_id not in self._joined or member_id in self._shown
+        self._joined.pop(member_id, None)
+        self._shown.discard(member_id)
+        if known:
             self._left[member_id] = None
 
     def update(self, member_id: str, changes: Mapping[str, Any], *, silent: bool = False) -> None:
@@ -97,8 +104,9 @@ class Roster:
         if not silent:
             self._updated[member_id] = None
 
-    def snapshot(self) -> list[dict[str, Any]]:
-        """Return all members as the wire contract writes them."""
+    def snapshot(self, viewer: str | None = None) -> list[dict[str, Any]]:
+        """Return all members as the wire contract writes them, for the member ``viewer``."""
+        self._shown.update(member_id for member_id in self._joined if member_id != viewer)
         return [member.to_payload() for member in self]
 
     def take_diff(self) -> dict[str, Any] | None:
@@ -111,6 +119,7 @@ class Roster:
             "updated": [self._members[member_id].to_payload() for member_id in self._updated],
         }
         self._joined.clear()
+        self._shown.clear()
         self._left.clear()
         self._updated.clear()
         return diff

@@ -95,12 +95,12 @@ class Node:
         )
         self.rooms = Rooms(self.bus, settings.limits, idle_ttl=settings.room_idle_ttl)
         self.context = Context(self.sockets, self.bus, self.connections, _verifier(settings))
+        self.context.rights_changed = (self.documents.rights_changed, self.rooms.rights_changed)
         self.session = SessionNamespace(
             self.context,
             node=self.name,
             limits=settings.limits,
             token_grace=settings.token_grace,
-            rights_changed=(self.documents.rights_changed, self.rooms.rights_changed),
         )
         self.sockets.receivers = {
             SESSION: self.session,

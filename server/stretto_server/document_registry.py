@@ -65,6 +65,14 @@ class DocumentRegistry:
             yield shelf.document
 
     @contextlib.asynccontextmanager
+    async def entering(self, doc: str, *, create: bool) -> AsyncIterator[OpenDocument]:
+        """Do as :meth:`using`, while nobody deletes, replaces or unloads the document."""
+        async with self._held(doc) as shelf, shelf.lock:
+            if shelf.document is None:
+                shelf.document = await self._load(doc, create=create)
+            yield shelf.document
+
+    @contextlib.asynccontextmanager
     async def exclusive(self, doc: str) -> AsyncIterator[OpenDocument | None]:
         """Give a document, if it is in memory, while nobody loads or unloads it."""
         async with self._held(doc) as shelf, shelf.lock:
@@ -156,8 +164,9 @@ class DocumentRegistry:
                 return
             if document is not None:
                 await self._write_out(document)
-                if shelf.users or document.seats or not document.actor.idle:
-                    return
+                written = document.actor.authority.version > 0
+                if written and (shelf.users or document.seats or not document.actor.idle):
+                    return  # one that nobody wrote to is no longer in the journal
                 self.drop(doc)
             if shelf.users == 0:
                 self._shelves.pop(doc, None)

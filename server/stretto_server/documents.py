@@ -141,14 +141,15 @@ class Documents:
         self._refuse_while_draining()
         if fence == client:
             raise InvalidRequest(details={"fence": ["a client cannot fence itself"]})
-        most = self._limits.open_documents
-        if doc not in connection.documents and len(connection.documents) >= most:
-            raise TooLarge(f"at most {most} open documents per connection")
-        async with self._registry.using(doc, create=role >= Role.EDITOR) as document:
+        self._require_room(connection, doc)
+        async with self._registry.entering(doc, create=role >= Role.EDITOR) as document:
             admitted = await document.actor.admit(client, connection.who.user.id, fence)
             entries = await document.continued(request.get("since"))
             if connection.closed or DOCS not in connection.sids:
                 raise Unavailable("the connection was lost")
+            # Meanwhile a refresh may have changed the right, and others may have opened.
+            role = authorize(connection.who, f"docs/{doc}", Action.SEE)
+            self._require_room(connection, doc)
             seat = await document.seat(connection, client, role, secrets.token_urlsafe(9))
             answer = _opened(document, seat, admitted)
         if entries is not None:
@@ -245,6 +246,11 @@ class Documents:
         if self._draining:
             raise ShuttingDown
 
+    def _require_room(self, connection: Connection, doc: str) -> None:
+        most = self._limits.open_documents
+        if doc not in connection.documents and len(connection.documents) >= most:
+            raise TooLarge(f"at most {most} open documents per connection")
+
     def _seated(self, connection: Connection, doc: str) -> tuple[OpenDocument, Seat]:
         document = self._registry.get(doc)
         seat = document.seats.get(connection) if document is not None else None
@@ -265,7 +271,7 @@ def _opened(document: OpenDocument, seat: Seat, admitted: Admitted) -> dict[str,
         "member_id": seat.member_id,
         "last_seq": admitted.last_seq,
         "role": seat.role.word,
-        "members": document.roster.members.snapshot(),
+        "members": document.roster.members.snapshot(seat.member_id),
     }
     if admitted.fenced_last_seq is not None:
         answer["fenced"] = {"last_seq": admitted.fenced_last_seq}

@@ -80,8 +80,12 @@ class OpenDocument:
         )
 
     async def announce_reset(self) -> None:
-        """Tell every member that another history has replaced theirs."""
+        """Tell every member that another history has replaced theirs, cursors included."""
         authority = self.actor.authority
+        for member in list(self.roster.members):
+            if member.ranges is not None:
+                self.roster.members.update(member.id, {"ranges": None, "version": None})
+                self.roster.changed()
         await self._bus.broadcast(
             DOCS,
             self.actor.room,
@@ -158,7 +162,7 @@ class OpenDocument:
             await self.actor.reach_back_to(version)
             mapped = authority.map_ranges(ranges, version, seat.client)
             changes = {"ranges": tuple(mapped), "version": authority.version}
-        if self.seats.get(seat.connection) is seat:
+        if self.seats.get(seat.connection) is seat and self.actor.authority is authority:
             self.roster.members.update(seat.member_id, changes)
             self.roster.changed()
 

@@ -149,7 +149,7 @@ class Place:
         return {
             "room": self.room.id,
             "member_id": self.member_id,
-            "members": self.room.roster.members.snapshot(),
+            "members": self.room.roster.members.snapshot(self.member_id),
             "state": authority.state,
             "revision": authority.revision,
             "metadata": authority.metadata,

@@ -7,7 +7,7 @@ event that is not in the table reaches nothing, whatever it is called.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -33,6 +33,7 @@ from stretto_server.sockets import Sockets
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[Connection, dict[str, Any]], Awaitable[dict[str, Any]]]
+RightsChanged = Callable[[Connection], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -44,6 +45,17 @@ class Context:
     connections: Connections
     verifier: TokenVerifier
     draining: bool = False
+    rights_changed: Sequence[RightsChanged] = ()
+    """Told of every connection whose token became another one."""
+
+    async def identify(self, connection: Connection, token: object) -> None:
+        """Give a connection the rights of ``token``, in everything that it has open too.
+
+        Raises Unauthenticated, TokenExpired, Forbidden, Unavailable.
+        """
+        self.connections.identify(connection, self.verifier.verify(token))
+        for notify in self.rights_changed:
+            await notify(connection)
 
 
 class Namespace(ABC):
@@ -81,7 +93,7 @@ class Namespace(ABC):
             if self.context.draining:
                 raise ShuttingDown
             token = auth.get("token") if isinstance(auth, dict) else None
-            self.context.connections.identify(connection, self.context.verifier.verify(token))
+            await self.context.identify(connection, token)
         except StrettoError as error:
             if error.retryable:
                 await self.context.sockets.close_transport(engine_sid)

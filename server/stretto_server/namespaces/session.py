@@ -1,14 +1,12 @@
 """``/``: ready, token refresh, expiry and shutdown."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from stretto_core.protocol import PROTOCOL_VERSION, SESSION, Limits, ServerEvent
 from stretto_server.connections import Connection
 from stretto_server.namespaces.boundary import Context, Handler, Namespace
-
-RightsChanged = Callable[[Connection], Awaitable[None]]
 
 
 class SessionNamespace(Namespace):
@@ -23,13 +21,11 @@ class SessionNamespace(Namespace):
         node: str,
         limits: Limits,
         token_grace: float,
-        rights_changed: Sequence[RightsChanged],
     ) -> None:
         super().__init__(context)
         self._node = node
         self._limits = limits
         self._token_grace = token_grace
-        self._rights_changed = rights_changed
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the table of handlers."""
@@ -56,11 +52,7 @@ class SessionNamespace(Namespace):
         self, connection: Connection, payload: dict[str, Any]
     ) -> dict[str, Any]:
         """Take another token of the same user, for all namespaces."""
-        self.context.connections.identify(
-            connection, self.context.verifier.verify(payload["token"])
-        )
-        for notify in self._rights_changed:
-            await notify(connection)
+        await self.context.identify(connection, payload["token"])
         return {"token_ttl_s": connection.who.ttl_s(time.time())}
 
     async def tell(
