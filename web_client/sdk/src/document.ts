@@ -390,7 +390,6 @@ export class LiveDocument extends Emitter<DocumentEvents> {
 
   private emitPresence(): void {
     this.emit("presence", this.members);
-    this.emit("members", this.members);
   }
 
   // Effects.
@@ -453,12 +452,9 @@ export class LiveDocument extends Emitter<DocumentEvents> {
   }
 
   private giveBack({ origin, text, error }: Returned): void {
-    const events = ["returned", "refused", "replaced"] as const;
     const returned = { origin, text, error };
-    if (!events.some((event) => this.hasListeners(event))) this.returns.push(returned);
+    if (!this.hasListeners("returned")) this.returns.push(returned);
     this.emit("returned", returned);
-    if (error !== undefined) this.emit("refused", { error, text });
-    else this.emit("replaced", { text });
   }
 
   private over(error: StrettoError, text: string): void {

@@ -50,10 +50,4 @@ export interface DocumentEvents {
   returned: Returned;
   /** The document cannot be used any more; `text` is set where edits were unsent. */
   closed: { readonly error: StrettoError; readonly text: string };
-  /** @deprecated Listen to `presence`. */
-  members: readonly Member[];
-  /** @deprecated Listen to `returned`. */
-  refused: { readonly error: StrettoError; readonly text: string };
-  /** @deprecated Listen to `returned`. */
-  replaced: { readonly text: string };
 }

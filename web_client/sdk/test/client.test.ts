@@ -254,7 +254,7 @@ describe("a document", () => {
     const server = new FakeServer();
     const { doc } = await opened(server);
     const refused = vi.fn();
-    doc.on("refused", refused);
+    doc.on("returned", refused);
     doc.insert(0, "REFUSE");
     await expect(doc.saved()).rejects.toThrow("refused by the test");
     expect(refused).toHaveBeenCalledWith(expect.objectContaining({ text: "REFUSE" }));
