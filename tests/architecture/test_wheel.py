@@ -11,6 +11,11 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "server" / "stretto_server" / "page"
+SHIPPED = {
+    *(b"core", b"server", b"client_py", b"setup.cfg", b"pyproject.toml"),
+    *(b"README.md", b"LICENSE"),
+}
 SECRET = "a key of the tests that is long enough for HS256"
 
 
@@ -25,13 +30,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
         capture_output=True,
     ).stdout.split(b"\0")
-    for name in filter(None, files):
-        path = ROOT / name.decode()
-        if path.is_file() and path.parts[len(ROOT.parts)] in (
-            *("core", "server", "client_py", "setup.cfg", "pyproject.toml"),
-            *("README.md", "LICENSE"),
-        ):
-            target = source / name.decode()
+    paths = [ROOT / name.decode() for name in files if name.partition(b"/")[0] in SHIPPED]
+    for path in [*paths, *PAGE.rglob("*")]:  # the page is built, not tracked
+        if path.is_file():
+            target = source / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
@@ -75,6 +77,12 @@ def test_the_wheel_has_typed_packages_and_nothing_else(wheel: Path) -> None:
     }
     for package in ("stretto_core", "stretto_server", "stretto_client"):
         assert f"{package}/py.typed" in names
+
+
+def test_the_wheel_brings_as_much_of_the_page_as_is_built(wheel: Path) -> None:
+    names = {name for name in ZipFile(wheel).namelist() if "/page/" in name}
+    page = [path for path in PAGE.rglob("*") if path.is_file()]
+    assert names == {f"stretto_server/page/{path.relative_to(PAGE)}" for path in page}
 
 
 def test_the_installed_command_works(python: Path) -> None:
