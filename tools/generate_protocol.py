@@ -146,8 +146,6 @@ def _constant(field: mm.Field[Any]) -> Json:
 
 def _text(field: Text) -> Json:
     described: Json = {"type": "string"}
-    if field.most is not None:
-        described["maxLength"] = field.most
     for check in field.validators:
         if isinstance(check, validate.OneOf):
             described["enum"] = list(check.choices)

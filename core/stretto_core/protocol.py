@@ -172,15 +172,9 @@ class Whole(mm.Field[int]):
 class Text(mm.Field[str]):
     """A string, not converted from anything else."""
 
-    def __init__(self, most: int | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self.most = most
-
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
             raise ValidationError("not a string")
-        if self.most is not None and len(value) > self.most:
-            raise ValidationError(f"longer than {self.most} characters")
         return value
 
 
@@ -254,7 +248,7 @@ class RefreshToken(Request):
 class Since(Request):
     """What a replica already has."""
 
-    epoch = Text(required=True, most=200)
+    epoch = Text(required=True)
     version = Whole(required=True)
     hash = Text(required=True, validate=validate.Regexp(r"[0-9a-f]{16}\Z"))
 
@@ -273,7 +267,7 @@ class Submit(Request):
     """``/docs`` ``submit``; the form of ``op`` is checked where its document is known."""
 
     doc = _resource()
-    epoch = Text(required=True, most=200)
+    epoch = Text(required=True)
     client = _client()
     seq = Whole(1, required=True)
     base = Whole(required=True)
@@ -284,7 +278,7 @@ class Fetch(Request):
     """``/docs`` ``fetch``; a larger ``limit`` is clamped."""
 
     doc = _resource()
-    epoch = Text(required=True, most=200)
+    epoch = Text(required=True)
     from_ = Whole(1, required=True, data_key="from")
     limit = Whole(1)
 
@@ -306,10 +300,10 @@ class Cursor(Request):
 class RoomMetadata(Request):
     """What ``find`` looks at, and how many members a room takes."""
 
-    name = Text(most=200)
+    name = Text()
     max_members = Whole(1, validate=validate.Range(max=ROOM_MEMBERS_MAX))
     private = Flag()
-    tags = mm.List(Text(most=100), validate=validate.Length(max=20))
+    tags = mm.List(Text())
 
 
 class JoinRoom(Request):
@@ -338,7 +332,7 @@ class SetState(Request):
     """``/rooms`` ``set_state``; a null value removes its key."""
 
     room = _resource()
-    changes = mm.Dict(keys=Text(most=200), values=mm.Raw(allow_none=True), required=True)
+    changes = mm.Dict(keys=Text(), values=mm.Raw(allow_none=True), required=True)
     if_revision = Whole()
 
 
@@ -359,8 +353,8 @@ class SetMetadata(Request):
 class FindRooms(Request):
     """``/rooms`` ``find``; ``limit`` above :data:`FIND_MAX` is clamped."""
 
-    owner = Text(most=500)
-    tags = mm.List(Text(most=100))
+    owner = Text()
+    tags = mm.List(Text())
     min_members = Whole()
     max_members = Whole()
     limit = Whole(1)

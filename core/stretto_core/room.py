@@ -7,7 +7,7 @@ a whole snapshot.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from stretto_core.errors import InvalidRequest, RevisionConflict, RoomFull, TooLarge
@@ -40,6 +40,7 @@ class RoomAuthority:
         self.limits = limits
         self._sizes: dict[str, int] = {}
         self._bytes = 0
+        self._tags: frozenset[str] = frozenset()
         self.set_metadata(metadata or {})
 
     @property
@@ -86,14 +87,14 @@ class RoomAuthority:
         merged = {**self.metadata, **changes}
         _require_size("metadata", json_size(merged), self.limits)
         self.metadata = merged
+        self._tags = frozenset(merged.get("tags", ()))
         return merged
 
     def is_found_by(self, query: Payload, present: int) -> bool:
         """Tell whether a ``find`` asks for this room with so many members."""
-        tags: Collection[str] = self.metadata.get("tags", ())
         return (
             query.get("owner", self.creator) == self.creator
-            and all(tag in tags for tag in query.get("tags", ()))
+            and self._tags.issuperset(query.get("tags", ()))
             and query.get("min_members", present) <= present <= query.get("max_members", present)
         )
 

@@ -168,6 +168,11 @@ class Place:
         self._require_editor()
         return await self.room.change(self._by, changes, if_revision, skip=self._sid)
 
+    @property
+    def status(self) -> object:
+        """What this member shows; NO_STATUS before anything."""
+        return self.room.roster.members[self.member_id].status
+
     def set_status(self, status: object) -> None:
         """Keep this member's status and tell all. Raises TooLarge."""
         check_status(status, self.room.authority.limits)
@@ -266,6 +271,8 @@ class Rooms:
             if len(connection.rooms) >= most:
                 raise TooLarge(f"at most {most} joined rooms per connection")
             place = await self._enter(live, connection, role, request)
+        elif "status" in request and request["status"] != place.status:
+            place.set_status(request["status"])
         place.role = role
         return place.joined()
 
@@ -305,6 +312,7 @@ class Rooms:
     def find(self, connection: Connection, query: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the rooms that a ``find`` asks for and that the user may know of."""
         limit = min(query.get("limit", FIND_DEFAULT), FIND_MAX)
+        query = {**query, "tags": frozenset(query.get("tags", ()))}
         shown = (live for live in self._rooms.values() if _is_shown(live, connection, query))
         return [
             {

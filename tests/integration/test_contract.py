@@ -152,3 +152,32 @@ async def test_opening_while_an_untouched_document_is_dropped(
     new = await wire.open()
     assert new.epoch != old.epoch
     assert await new.submit(["x"], 0) == 1
+
+
+async def test_metadata_beyond_the_limit_is_too_large(connect: Connect) -> None:
+    wire = await connect(namespaces=ALL)
+    for metadata in ({"name": "n" * 65_537}, {"tags": ["t" * 65_537]}, {"tags": ["t"] * 20_000}):
+        assert await wire.code("join", {"room": "r", "metadata": metadata}, "/rooms") == "too_large"
+    await wire.ok("join", {"room": "r", "metadata": {"tags": ["t" * 300] * 30}}, "/rooms")
+    assert len((await wire.ok("find", {"tags": ["t" * 300]}, "/rooms"))["rooms"]) == 1
+    big = {"room": "r", "metadata": {"name": "n" * 65_537}}
+    assert await wire.code("set_metadata", big, "/rooms") == "too_large"
+    await wire.ok("set_state", {"room": "r", "changes": {"k" * 300: 1}}, "/rooms")
+    assert await wire.code("set_status", {"room": "r", "status": "s" * 65_537}, "/rooms") == (
+        "too_large"
+    )
+
+
+async def test_joining_again_with_a_status_shows_it(connect: Connect) -> None:
+    ann, bob = await connect("ann", namespaces=ALL), await connect("bob", namespaces=ALL)
+    first = await ann.ok("join", {"room": "r", "status": "here"}, "/rooms")
+    await bob.ok("join", {"room": "r"}, "/rooms")
+    await bob.hear("presence")
+    again = await ann.ok("join", {"room": "r", "metadata": {"name": "other"}}, "/rooms")
+    assert again["members"][0]["status"] == "here"
+    again = await ann.ok("join", {"room": "r", "status": "away"}, "/rooms")
+    assert again["member_id"] == first["member_id"]
+    assert again["members"][0]["status"] == "away"
+    assert again["metadata"] == {}
+    told = (await bob.hear("presence", 2))["updated"]
+    assert [(one["id"], one["status"]) for one in told] == [(first["member_id"], "away")]

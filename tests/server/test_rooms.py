@@ -115,16 +115,18 @@ async def test_only_the_first_gives_metadata(rooms: Rooms) -> None:
     assert all("status" not in one for one in answer["members"])
 
 
-async def test_another_join_is_the_same_member_and_no_presence(
+async def test_another_join_is_the_same_member_and_tells_of_another_status_alone(
     rooms: Rooms, bus: Mailboxes
 ) -> None:
     ann = connection("ann")
     first = await join(rooms, ann, status=1)
     await settled()
     told = len(bus.heard(ann, "presence"))
-    assert await join(rooms, ann, status=2) == first
+    assert await join(rooms, ann, status=1) == await join(rooms, ann) == first
     await settled()
     assert len(bus.heard(ann, "presence")) == told == 1
+    again = await join(rooms, ann, status=2)
+    assert again == {**first, "members": [{**first["members"][0], "status": 2}]}
 
 
 async def settled() -> None:
