@@ -1,83 +1,78 @@
 """Packets that wait for a transport, counted in bytes.
 
 The reference server's ``writeBuffer`` is unbounded, so one slow reader can take all memory.
-Here the volatile packets go first; what remains above the limit is told, not dropped:
-only the application knows whether to stop its broadcasts or to close the connection.
+Here volatile packets go first; what remains above the limit is told, not dropped: only
+the application knows whether to stop its broadcasts or to close the connection.
 """
 
 from collections import deque
 from collections.abc import Sequence
-from enum import Enum
 
 from stretto_core.eio.packets import Packet
 
 
-class Level(Enum):
-    """What a change of the buffer crossed."""
-
-    SAME = "same"
-    OVER = "over"
-    UNDER = "under"
-
-
 class SendBuffer:
-    """A queue of packets, ``size`` bytes in all, with a limit that is only a mark."""
+    """A queue of packets, ``size`` bytes in all; ``limit`` is a mark, not a wall."""
 
     def __init__(self, limit: int) -> None:
         self.size = 0
         self._limit = limit
-        self._over = False
+        self._volatile = 0
         self._queue: deque[tuple[Packet, bool]] = deque()
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    def append(self, packet: Packet, *, volatile: bool = False) -> Level:
+    @property
+    def over(self) -> bool:
+        """Whether more waits than the limit."""
+        return self.size > self._limit
+
+    def append(self, packet: Packet, *, volatile: bool = False) -> None:
         """Queue a packet. Drops volatile ones, oldest first and itself last, to stay below.
 
         Raises UnicodeEncodeError for text with a lone surrogate, before anything changes.
         """
-        size = packet.size
-        if self.size + size > self._limit:
-            self._drop_volatile(self.size + size - self._limit)
-            if volatile and self.size + size > self._limit:
-                return self._crossed()
+        excess = self.size + packet.size - self._limit
+        if excess > 0 and self._volatile:
+            excess -= self._drop_volatile(excess)
+        if volatile and excess > 0:
+            return
         self._queue.append((packet, volatile))
-        self.size += size
-        return self._crossed()
+        self._count(packet, volatile, 1)
 
-    def take(self, most: int | None = None) -> tuple[tuple[Packet, ...], Level]:
+    def take(self, most: int | None = None) -> tuple[Packet, ...]:
         """Remove and return the first packets, all of them when ``most`` is None."""
         count = len(self._queue) if most is None else min(most, len(self._queue))
-        packets = tuple(self._queue.popleft()[0] for _ in range(count))
-        self.size -= sum(packet.size for packet in packets)
-        return packets, self._crossed()
+        packets = []
+        for _ in range(count):
+            packet, volatile = self._queue.popleft()
+            self._count(packet, volatile, -1)
+            packets.append(packet)
+        return tuple(packets)
 
-    def put_back(self, packets: Sequence[Packet]) -> Level:
+    def put_back(self, packets: Sequence[Packet]) -> None:
         """Queue packets before all others: they were taken and did not arrive."""
-        self._queue.extendleft((packet, False) for packet in reversed(packets))
-        self.size += sum(packet.size for packet in packets)
-        return self._crossed()
+        for packet in reversed(packets):
+            self._queue.appendleft((packet, False))
+            self._count(packet, False, 1)
 
     def clear(self) -> None:
         """Forget everything."""
         self._queue.clear()
-        self.size = 0
-        self._over = False
+        self.size = self._volatile = 0
 
-    def _drop_volatile(self, excess: int) -> None:
-        kept: deque[tuple[Packet, bool]] = deque()
-        for packet, volatile in self._queue:
-            if volatile and excess > 0:
-                excess -= packet.size
-                self.size -= packet.size
+    def _count(self, packet: Packet, volatile: bool, sign: int) -> None:
+        self.size += sign * packet.size
+        self._volatile += sign * packet.size * volatile
+
+    def _drop_volatile(self, excess: int) -> int:
+        """Drop the oldest volatile packets of ``excess`` bytes; return the bytes freed."""
+        before = self.size
+        queue, self._queue = self._queue, deque()
+        for packet, volatile in queue:
+            if volatile and before - self.size < excess:
+                self._count(packet, volatile, -1)
             else:
-                kept.append((packet, volatile))
-        self._queue = kept
-
-    def _crossed(self) -> Level:
-        over = self.size > self._limit
-        if over is self._over:
-            return Level.SAME
-        self._over = over
-        return Level.OVER if over else Level.UNDER
+                self._queue.append((packet, volatile))
+        return before - self.size

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stretto_core.eio.packets import Packet, PacketType
-from stretto_core.eio.sendbuffer import Level, SendBuffer
+from stretto_core.eio.sendbuffer import SendBuffer
 
 
 def message(text: str) -> Packet:
@@ -11,14 +11,14 @@ def message(text: str) -> Packet:
 
 
 def held(buffer: SendBuffer) -> list[str | bytes]:
-    return [packet.data for packet in buffer.take()[0]]
+    return [packet.data for packet in buffer.take()]
 
 
 def test_first_in_first_out() -> None:
     buffer = SendBuffer(100)
     for text in "abc":
-        assert buffer.append(message(text)) is Level.SAME
-    packets, _ = buffer.take(2)
+        buffer.append(message(text))
+    packets = buffer.take(2)
     assert [packet.data for packet in packets] == ["a", "b"]
     assert (len(buffer), buffer.size) == (1, 2)
     buffer.put_back(packets)
@@ -26,14 +26,17 @@ def test_first_in_first_out() -> None:
     assert buffer.size == 0
 
 
-def test_each_crossing_is_told_once() -> None:
+def test_the_limit_is_a_mark() -> None:
     buffer = SendBuffer(4)
-    levels = [buffer.append(message(text)) for text in "abcd"]
-    assert levels == [Level.SAME, Level.SAME, Level.OVER, Level.SAME]
-    assert buffer.take(1)[1] is Level.SAME
-    assert buffer.take(1)[1] is Level.UNDER
-    assert buffer.put_back([message("x")]) is Level.OVER
-    assert buffer.take()[1] is Level.UNDER
+    marks = []
+    for text in "abcd":
+        buffer.append(message(text))
+        marks.append(buffer.over)
+    assert marks == [False, False, True, True]
+    last = buffer.take(2)
+    assert not buffer.over
+    buffer.put_back(last)
+    assert buffer.over
 
 
 def test_volatile_packets_make_room_oldest_first() -> None:
@@ -41,23 +44,24 @@ def test_volatile_packets_make_room_oldest_first() -> None:
     buffer.append(message("v1"), volatile=True)
     buffer.append(message("k"))
     buffer.append(message("v2"), volatile=True)
-    assert buffer.append(message("n")) is Level.SAME
+    buffer.append(message("n"))
+    assert not buffer.over
     assert held(buffer) == ["k", "v2", "n"]
 
 
 def test_a_volatile_packet_that_does_not_fit_is_not_queued() -> None:
     buffer = SendBuffer(4)
     buffer.append(message("abc"))
-    assert buffer.append(message("x"), volatile=True) is Level.SAME
+    buffer.append(message("x"), volatile=True)
     assert held(buffer) == ["abc"]
 
 
 def test_what_came_back_is_kept() -> None:
     buffer = SendBuffer(3)
     buffer.append(message("v"), volatile=True)
-    packets, _ = buffer.take()
-    buffer.put_back(packets)
-    assert buffer.append(message("k")) is Level.OVER
+    buffer.put_back(buffer.take())
+    buffer.append(message("k"))
+    assert buffer.over
     assert held(buffer) == ["v", "k"]
 
 
@@ -85,13 +89,13 @@ def test_size_is_the_sum_and_only_volatile_packets_are_lost(
     taken: list[str | bytes] = []
     for step in steps:
         if isinstance(step, int):
-            taken += [packet.data for packet in buffer.take(step)[0]]
+            taken += [packet.data for packet in buffer.take(step)]
         else:
             text, volatile = step
             buffer.append(message(text + ("v" if volatile else "")), volatile=volatile)
             kept += [] if volatile else [text]
     waiting = buffer.size
-    rest, _ = buffer.take()
+    rest = buffer.take()
     assert waiting == sum(packet.size for packet in rest)
     sent = taken + [packet.data for packet in rest]
     assert [data for data in sent if str(data)[-1:] != "v"] == kept

@@ -1,0 +1,29 @@
+from stretto_core.eio.heartbeat import Heartbeat
+
+
+def test_a_client_that_answers() -> None:
+    heart = Heartbeat.start(300, 200, 1_000)
+    assert heart.at == 1_300
+    assert heart.beat(1_300)
+    assert heart.at == 1_500
+    heart.pong(1_401)
+    assert heart.at == 1_701
+    assert heart.beat(1_701)
+
+
+def test_a_client_that_does_not() -> None:
+    heart = Heartbeat.start(300, 200, 0)
+    assert heart.beat(300)
+    assert not heart.beat(500)
+
+
+def test_a_pong_that_nobody_asked_for() -> None:
+    heart = Heartbeat.start(300, 200, 0)
+    heart.pong(250)
+    assert heart.at == 300
+
+
+def test_a_late_ping_gives_the_whole_time() -> None:
+    heart = Heartbeat.start(300, 200, 0)
+    assert heart.beat(450)
+    assert heart.at == 650

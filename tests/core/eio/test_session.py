@@ -1,0 +1,636 @@
+"""Races of one session, written in the language of tests/core/eio/script.py."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stretto_core.eio import actions as do
+from stretto_core.eio.handshake import Transport
+from stretto_core.eio.packets import Packet, PacketType
+from stretto_core.eio.session import Phase, Session
+from tests.core.eio.script import SETTINGS, Player, number
+
+POLLING = """
+    open g1    → g1={open}; opened
+    g1 sent    →
+"""
+WEBSOCKET = """
+    open w1    → w1>{open}; opened
+"""
+TRIED = (
+    POLLING
+    + """
+    w1           →
+    w1 < 2probe  → w1>3probe
+"""
+)
+UPGRADED = (
+    TRIED
+    + """
+    w1 < 5       → upgraded
+"""
+)
+
+SCRIPTS = {
+    # Long-polling.
+    "a message waits for a poll": POLLING
+    + """
+    send a       →
+    send 0x0102  →
+    g2           → g2=4a+bAQI=
+    """,
+    "a poll waits for a message": POLLING
+    + """
+    g2           →
+    send a       → g2=4a
+    """,
+    "a response is capped": POLLING
+    + """
+    send a       →
+    send b       →
+    send c       →
+    send d       →
+    g2           → g2=4a+4b+4c
+    g2 sent      →
+    g3           → g3=4d
+    """,
+    "a post is delivered and answered ok": POLLING
+    + """
+    p1 begin     →
+    p1 4a+bAQI=  → got a; got 0x0102; p1=ok
+    p2 begin     →
+    p2 4b        → got b; p2=ok
+    """,
+    "any number of packets": POLLING
+    + """
+    p1 begin     →
+    p1 4+4+4+4+4+4+4+4+4+4+4+4+4+4+4+4+4+4 → """
+    + "got ; " * 18
+    + """p1=ok
+    """,
+    "a bad post ends the session": POLLING
+    + """
+    g2           →
+    p1 begin     →
+    p1 abc       → g2=1; closed: parse error; discard; p1!3
+    g3           → g3!1
+    p2 begin     → p2!1
+    """,
+    "a separator alone ends the session": POLLING
+    + """
+    p1 begin     →
+    p1 +         → closed: parse error; discard; p1!3
+    """,
+    "a post that is too long ends the session": POLLING
+    + """
+    p1 begin     →
+    p1 4aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa → closed: parse error; discard; p1!3
+    """,
+    "what only servers send ends the session": POLLING
+    + """
+    p1 begin     →
+    p1 4a+2+4b   → got a; closed: parse error; discard; p1!3
+    """,
+    "polls overlap": POLLING
+    + """
+    g2           →
+    g3           → g3!3; g2=1; closed: transport error; discard
+    g4           → g4!1
+    """,
+    "posts overlap": POLLING
+    + """
+    p1 begin     →
+    p2 begin     → p2!3; p1!1; closed: transport error; discard
+    p1 4a        →
+    """,
+    "a client closes while it polls": POLLING
+    + """
+    g2           →
+    p1 begin     →
+    p1 1         → g2=6; closed: client disconnect; discard; p1=ok
+    """,
+    "nothing after a close packet counts": POLLING
+    + """
+    p1 begin     →
+    p1 4a+1+4b   → got a; closed: client disconnect; discard; p1=ok
+    """,
+    "a post that breaks has lost something": POLLING
+    + """
+    g2           →
+    p1 begin     →
+    p1 aborted   → g2=1; closed: transport error; discard
+    p1 aborted   →
+    """,
+    # Aborted polls.
+    "a waiting poll breaks": POLLING
+    + """
+    g2           →
+    g2 aborted   →
+    send a       →
+    g3           → g3=4a
+    """,
+    "an answered poll breaks": POLLING
+    + """
+    g2           →
+    send a       → g2=4a
+    send b       →
+    g2 aborted   →
+    g3           → g3=4a+4b
+    g3 sent      →
+    g3 aborted   →
+    g2 aborted   →
+    """,
+    "the next poll is faster than the news": POLLING
+    + """
+    g2           →
+    send a       → g2=4a
+    send b       →
+    g3           →
+    g2 aborted   → g3=4a+4b
+    """,
+    "the next poll is faster than the good news": POLLING
+    + """
+    g2           →
+    send a       → g2=4a
+    send b       →
+    g3           →
+    g2 sent      → g3=4b
+    """,
+    "a handshake that nobody heard": """
+    open g1      → g1={open}; opened
+    g1 aborted   → closed: transport close; discard
+    """,
+    # WebSocket.
+    "frames both ways": WEBSOCKET
+    + """
+    w1 < 4a      → got a
+    w1 < 0x0102  → got 0x0102
+    send a       → w1>4a
+    send 0x0102  → w1>0x0102
+    """,
+    "a bad frame ends the session": WEBSOCKET
+    + """
+    w1 < 4a      → got a
+    w1 < abc     → w1.close; closed: parse error; discard
+    w1 < 4b      →
+    w1 lost      →
+    send c       →
+    """,
+    "an empty frame ends the session": WEBSOCKET
+    + """
+    w1 <         → w1.close; closed: parse error; discard
+    """,
+    "a noop of a client ends the session": WEBSOCKET
+    + """
+    w1 < 6       → w1.close; closed: parse error; discard
+    """,
+    "an upgrade of a WebSocket ends the session": WEBSOCKET
+    + """
+    w1 < 5       → w1.close; closed: parse error; discard
+    """,
+    "a client closes": WEBSOCKET
+    + """
+    w1 < 1       → w1.close; closed: client disconnect; discard
+    """,
+    "a WebSocket is closed": WEBSOCKET
+    + """
+    w1 lost      → closed: transport close; discard
+    """,
+    "a WebSocket breaks": WEBSOCKET
+    + """
+    w1 broken    → closed: transport error; discard
+    """,
+    "a second WebSocket is closed": WEBSOCKET
+    + """
+    w2           → w2.close
+    w2 lost      →
+    w2 < 4a      →
+    send a       → w1>4a
+    """,
+    "requests of a WebSocket's session": WEBSOCKET
+    + """
+    g1           → g1!3
+    p1 begin     → p1!3
+    """,
+    # Upgrade.
+    "an upgrade": POLLING
+    + """
+    g2           →
+    w1           →
+    w1 < 2probe  → w1>3probe; g2=6
+    g2 sent      →
+    w1 < 5       → upgraded
+    send a       → w1>4a
+    g3           → g3!3
+    p1 begin     → p1!3
+    w2           → w2.close
+    """,
+    "messages during an upgrade keep their order": POLLING
+    + """
+    g2           →
+    w1           →
+    send a       → g2=4a
+    g2 sent      →
+    w1 < 2probe  → w1>3probe
+    send b       →
+    send c       →
+    w1 < 5       → upgraded; w1>4b+4c
+    send d       → w1>4d
+    """,
+    "a poll still waits at the upgrade": TRIED
+    + """
+    g2           → g2=6
+    g2 sent      →
+    g3           →
+    send a       → g3=4a
+    g4           →
+    w1 < 5       → g4=6; upgraded
+    send b       → w1>4b
+    """,
+    "a poll during an upgrade is released ten times a second": TRIED
+    + """
+    @10 g2       → g2=6
+    @11 g2 sent  →
+    @12 g3       →
+    @109 tick    →
+    @110 tick    → g3=6
+    @111 g3 sent →
+    @112 g4      →
+    @150 tick    → w1.close
+    @211 tick    →
+    @220 send a  → g4=4a
+    """,
+    "a message is not held up by the release": TRIED
+    + """
+    @10 g2       → g2=6
+    @11 g2 sent  →
+    @12 g3       →
+    @13 send a   → g3=4a
+    """,
+    "an upgrade that stays silent": POLLING
+    + """
+    g2           →
+    w1           →
+    @149 tick    →
+    @150 tick    → w1.close
+    w1 < 2probe  →
+    send a       → g2=4a
+    w2           →
+    w2 < 2probe  → w2>3probe
+    """,
+    "an upgrade that is closed": POLLING
+    + """
+    w1           →
+    w1 lost      →
+    g2           →
+    send a       → g2=4a
+    """,
+    "an upgrade that breaks after its probe": TRIED
+    + """
+    w1 broken    →
+    g2           →
+    send a       → g2=4a
+    """,
+    "an upgrade that talks nonsense": POLLING
+    + """
+    w1           →
+    w1 < abc     → w1.close
+    g2           →
+    send a       → g2=4a
+    """,
+    "a binary frame is no probe": POLLING
+    + """
+    w1           →
+    w1 < 0x0102  → w1.close
+    """,
+    "a message is no probe": POLLING
+    + """
+    w1           →
+    w1 < 4a      → w1.close
+    """,
+    "an upgrade without a probe": POLLING
+    + """
+    w1           →
+    w1 < 5       → w1.close
+    send a       →
+    g2           → g2=4a
+    """,
+    "two probes": TRIED
+    + """
+    w1 < 2probe  → w1.close
+    """,
+    "two upgrades at once": TRIED
+    + """
+    w2           → w2.close
+    w2 < 2probe  →
+    w1 < 5       → upgraded
+    """,
+    "a post during an upgrade": TRIED
+    + """
+    p1 begin     →
+    p1 4a        → got a; p1=ok
+    w1 < 5       → upgraded
+    """,
+    "a client closes during an upgrade": TRIED
+    + """
+    p1 begin     →
+    p1 1         → w1.close; closed: client disconnect; discard; p1=ok
+    """,
+    "an upgraded session closes": UPGRADED
+    + """
+    close        → closed: server disconnect; w1.close; discard
+    """,
+    # Heartbeat.
+    "a ping to a WebSocket": WEBSOCKET
+    + """
+    @299 tick    →
+    @300 tick    → w1>2
+    @499 w1 < 3  →
+    @500 tick    →
+    @798 tick    →
+    @799 tick    → w1>2
+    @998 tick    →
+    @999 tick    → w1.abort; closed: ping timeout; discard
+    """,
+    "a ping to a poll": POLLING
+    + """
+    g2           →
+    @300 tick    → g2=2
+    g2 sent      →
+    p1 begin     →
+    @310 p1 3    → p1=ok
+    @609 tick    →
+    @610 tick    →
+    g3           → g3=2
+    g3 sent      →
+    g4           →
+    @810 tick    → g4=1; closed: ping timeout; discard
+    g5           → g5!1
+    """,
+    "a pong without a ping changes nothing": WEBSOCKET
+    + """
+    @200 w1 < 3  →
+    @300 tick    → w1>2
+    """,
+    "a pong of a probe is none": WEBSOCKET
+    + """
+    @300 tick       → w1>2
+    @301 w1 < 3probe → w1.close; closed: parse error; discard
+    """,
+    "a polling client that went away": POLLING
+    + """
+    @300 tick    →
+    @500 tick    → closed: ping timeout; discard
+    """,
+    # Closing from this side.
+    "close answers the poll": POLLING
+    + """
+    g2           →
+    close        → closed: server disconnect; g2=1
+    g2 sent      → discard
+    """,
+    "close waits for the next poll": POLLING
+    + """
+    send a       →
+    close        → closed: server disconnect
+    send b       →
+    close        →
+    g2           → g2=4a+1
+    g2 aborted   →
+    g3           → g3=4a+1
+    g3 sent      → discard
+    """,
+    "close takes as many polls as it needs": POLLING
+    + """
+    send a       →
+    send b       →
+    send c       →
+    close        → closed: server disconnect
+    g2           → g2=4a+4b+4c
+    g2 sent      →
+    g3           → g3=1
+    g3 sent      → discard
+    """,
+    "close does not wait forever": POLLING
+    + """
+    close        → closed: server disconnect
+    @399 tick    →
+    @400 tick    → discard
+    """,
+    "a closing session ignores posts": POLLING
+    + """
+    close        → closed: server disconnect
+    p1 begin     →
+    p1 4a        → p1=ok
+    """,
+    "both sides close": POLLING
+    + """
+    close        → closed: server disconnect
+    p1 begin     →
+    p1 1         → discard; p1=ok
+    """,
+    "close ends an upgrade": TRIED
+    + """
+    close        → w1.close; closed: server disconnect
+    w2           → w2.close
+    """,
+    "close empties the WebSocket's queue": WEBSOCKET
+    + """
+    pause        →
+    send a       →
+    close        → closed: server disconnect
+    w1 < 4b      →
+    resume       → w1>4a; w1.close; discard
+    """,
+    "close ends a reader that stalls": WEBSOCKET
+    + """
+    pause        →
+    send a       →
+    close        → closed: server disconnect
+    @400 tick    → w1.abort; discard
+    resume       →
+    """,
+    "a closing WebSocket is lost": WEBSOCKET
+    + """
+    pause        →
+    send a       →
+    close        → closed: server disconnect
+    w1 lost      → discard
+    """,
+    # The bounded buffer.
+    "too much waits": POLLING
+    + """
+    send 0123456789        →
+    send 0123456789        → over 22
+    send a                 →
+    g2                     → g2=40123456789+40123456789+4a; drained
+    """,
+    "volatile messages go first": POLLING
+    + """
+    drop 0123456789        →
+    send a                 →
+    send 0123456789        →
+    drop 0123456789        →
+    g2                     → g2=4a+40123456789
+    """,
+    "one large message to a fast reader is not too much": WEBSOCKET
+    + """
+    send 0123456789012345678901 → w1>40123456789012345678901
+    drop 0123456789012345678901 → w1>40123456789012345678901
+    """,
+    "a slow reader": WEBSOCKET
+    + """
+    pause                  →
+    send 0123456789        →
+    drop abc               →
+    send 0123456789        → over 22
+    resume                 → w1>40123456789+40123456789; drained
+    """,
+    "an aborted answer counts again": POLLING
+    + """
+    send 01234567890       →
+    g2                     → g2=401234567890
+    send 0123456789        →
+    g2 aborted             → over 23
+    """,
+    "a stalled reader is pinged in vain": WEBSOCKET
+    + """
+    pause                  →
+    @300 tick              →
+    @500 tick              → w1.abort; closed: ping timeout; discard
+    """,
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_script(name: str) -> None:
+    Player().play(SCRIPTS[name])
+
+
+def test_an_empty_body_ends_the_session() -> None:
+    player = Player()
+    player.play(POLLING)
+    assert player.session is not None
+    player.step("p1 begin")
+    actions = player.session.post(number("p1"), b"", 0)
+    assert do.Closed(do.CloseReason.PARSE_ERROR) in actions
+
+
+def test_upgrades_can_be_switched_off() -> None:
+    Player(replace(SETTINGS, upgrades=False)).play(POLLING + "w1 → w1.close")
+
+
+def test_a_packet_is_encoded_once_for_all() -> None:
+    packet = Packet(PacketType.MESSAGE, b"\x01")
+    record = packet.record
+    session, _ = Session.open_websocket("sid", SETTINGS, 1, 0)
+    assert session.send(packet) == [do.WriteFrames(1, (packet,))]
+    assert packet.record is record
+
+
+def test_a_lone_surrogate_is_refused_before_anything_changes() -> None:
+    session, _ = Session.open_websocket("sid", SETTINGS, 1, 0)
+    with pytest.raises(UnicodeEncodeError):
+        session.send("\ud800")
+    assert session.send("a") == [do.WriteFrames(1, (Packet(PacketType.MESSAGE, "a"),))]
+
+
+def test_deadlines_to_the_millisecond() -> None:
+    player = Player()
+    player.play(POLLING)
+    session = player.session
+    assert session is not None
+    transports = [session.transport]
+    assert session.deadline == 300
+    player.play("@50 w1 →")
+    assert session.deadline == 200
+    player.play("@60 w1 < 2probe → w1>3probe\n g2 → g2=6\n g2 sent →\n g3 →")
+    assert session.deadline == 160
+    player.play("@70 w1 < 5 → g3=6; upgraded")
+    assert session.deadline == 300
+    transports.append(session.transport)
+    assert transports == [Transport.POLLING, Transport.WEBSOCKET]
+    player.play("@300 tick → w1>2")
+    assert session.deadline == 500
+    player.play("@333 w1 < 3 →")
+    assert session.deadline == 633
+    player.play("pause →\n send abc →")
+    assert session.unsent == 4
+    player.play("@400 close → closed: server disconnect")
+    assert session.deadline == 800
+    player.play("@800 tick → w1.abort; discard")
+    assert session.deadline is None
+    assert session.phase is Phase.GONE
+
+
+steps = st.one_of(
+    st.sampled_from(
+        ["pause", "resume", "close", "tick", "send a", "send 0x00ff", "drop 0123456789"]
+    ),
+    st.builds(
+        "{}{} {}".format,
+        st.sampled_from("gp"),
+        st.integers(1, 3),
+        st.sampled_from(["", "sent", "aborted", "begin", "4a", "3", "1", "4a+bAA==+3", "x"]),
+    ).map(str.strip),
+    st.builds(
+        "{} {}".format,
+        st.sampled_from(["w1", "w2"]),
+        st.sampled_from(["", "< 2probe", "< 5", "< 4a", "< 0x01", "< 1", "< x", "lost", "broken"]),
+    ).map(str.strip),
+)
+ADVANCE = st.integers(0, 120)
+
+
+@given(st.sampled_from(["open g1", "open w1"]), st.lists(st.tuples(ADVANCE, steps), max_size=40))
+def test_whatever_happens(opening: str, script: list[tuple[int, str]]) -> None:
+    player = Player()
+    actions = player.step(opening)
+    for advance, step in script:
+        player.now += advance
+        actions += player.step(step)
+        actions += player.step("tick")
+        assert player.session is not None
+        deadline = player.session.deadline
+        assert (deadline is None) is (player.session.phase is Phase.GONE)
+        assert deadline is None or deadline > player.now
+    ends = [at for at, action in enumerate(actions) if isinstance(action, do.Discard)]
+    assert len(ends) <= 1
+    assert sum(isinstance(action, do.Closed) for action in actions) <= 1
+    after = actions[ends[0] + 1 :] if ends else []
+    # Nothing but answers to late requests, and to the one that ended it.
+    assert all(isinstance(one, do.Respond | do.Refuse | do.CloseWebSocket) for one in after)
+
+
+@given(st.data())
+def test_polls_that_break_lose_and_double_nothing(data: st.DataObject) -> None:
+    settings = replace(SETTINGS, packets_per_response=2)
+    session, _ = Session.open_polling("sid", settings, 0, 0)
+    session.poll_sent(0)
+    received: list[str] = []
+    sent: list[str] = []
+    poll = 0
+    for _ in range(data.draw(st.integers(0, 20), "rounds")):
+        poll += 1
+        actions = session.poll(poll, 0)
+        for _ in range(data.draw(st.integers(0, 3), "messages")):
+            sent.append(str(len(sent)))
+            actions += session.send(sent[-1])
+        answers = [one.body.decode() for one in actions if isinstance(one, do.Respond)]
+        assert len(answers) <= 1
+        if data.draw(st.booleans(), "breaks"):
+            session.poll_aborted(poll)
+        elif answers:
+            received += [record[1:] for record in answers[0].split("\x1e")]
+            session.poll_sent(poll)
+        else:
+            session.poll_aborted(poll)
+    while session.unsent:
+        poll += 1
+        (answer,) = session.poll(poll, 0)[:1]
+        assert isinstance(answer, do.Respond)
+        received += [record[1:] for record in answer.body.decode().split("\x1e")]
+        session.poll_sent(poll)
+    assert received == sent
