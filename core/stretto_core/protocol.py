@@ -146,6 +146,15 @@ def holds_binary(value: object) -> bool:
     return False
 
 
+def is_whole(value: object, least: int = 0) -> bool:
+    """Tell whether ``value`` is a whole number from ``least`` up to what JavaScript holds."""
+    try:
+        _whole(value, least)
+    except ValidationError:
+        return False
+    return True
+
+
 def _whole(value: object, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         raise ValidationError("not a whole number")

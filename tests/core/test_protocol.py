@@ -18,6 +18,7 @@ from stretto_core.protocol import (
     holds_lone_surrogate,
     is_client_id,
     is_resource_id,
+    is_whole,
 )
 
 CLIENT = "client-0123456789"
@@ -334,3 +335,9 @@ def test_what_holds_surrogates_or_binary() -> None:
     assert holds_lone_surrogate(("x", ["\udfff"]))
     assert not holds_binary({"x": [1, None, ("y",)]})
     assert holds_binary((b"x",))
+
+
+def test_what_is_a_whole_number() -> None:
+    assert all(map(is_whole, (0, 1.0, 2**53 - 1)))
+    assert not any(map(is_whole, (-1, 1.5, 2**53, True, "1", None, float("inf"))))
+    assert not is_whole(0, 1)

@@ -1,18 +1,57 @@
 """Sentences of the contract, one by one, as a client sees them that nobody here wrote."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession
 
-from stretto_core.protocol import Limits
+from stretto_core.entries import Entry, next_hash
+from stretto_core.protocol import NO_HASH, Limits
 from stretto_server import document_registry
 from stretto_server.app import NODE
 from stretto_server.server import RealtimeServer
+from tests.integration.packets import Packets
 from tests.server.conftest import Connect, Serve
-from tests.server.wire import VIEWER, client_id, token
+from tests.server.wire import EDITOR, VIEWER, client_id, token
 
 ALL = ("/", "/docs", "/rooms")
+DOCS, ROOMS = "/docs", "/rooms"
+
+Dial = Callable[..., Awaitable[Packets]]
+
+
+@pytest.fixture
+async def dial(server: RealtimeServer) -> AsyncIterator[Dial]:
+    """Connect clients that write their packets themselves; all they hear must be described."""
+    dialed: list[Packets] = []
+    async with ClientSession() as session:
+
+        async def start(
+            *namespaces: str, to: RealtimeServer | None = None, **claims: Any
+        ) -> Packets:
+            claims.setdefault("grants", EDITOR)
+            one = await Packets.connect(session, to or server, *(namespaces or (DOCS,)), **claims)
+            dialed.append(one)
+            return one
+
+        yield start
+        for one in dialed:
+            await one.close()
+            assert one.problems == []
+            assert set(one.acks.values()) <= {1}
+
+
+async def fill(packets: Packets, count: int, text: str = "x", doc: str = "notes") -> dict[str, Any]:
+    """Open a document and submit ``count`` insertions; return the answer to ``open``."""
+    client = client_id()
+    answer = await packets.ok(DOCS, "open", doc=doc, client=client)
+    base = answer["version"]
+    for seq in range(1, count + 1):
+        payload = {"doc": doc, "epoch": answer["epoch"], "client": client, "seq": seq}
+        base = (await packets.ok(DOCS, "submit", **payload, base=base, op=[text]))["version"]
+    return {**answer, "client": client, "version": base}
 
 
 async def gather(*work: Any) -> list[Any]:
@@ -181,3 +220,503 @@ async def test_joining_again_with_a_status_shows_it(connect: Connect) -> None:
     assert again["metadata"] == {}
     told = (await bob.hear("presence", 2))["updated"]
     assert [(one["id"], one["status"]) for one in told] == [(first["member_id"], "away")]
+
+
+def hashed(hash_before: str, entries: list[dict[str, Any]]) -> str:
+    """Return the history hash after ``entries``."""
+    for entry in entries:
+        hash_before = next_hash(hash_before, Entry.from_payload(entry))
+    return hash_before
+
+
+async def test_open_continues_at_most_500_entries_under_the_heads_version(
+    serve: Serve, dial: Dial
+) -> None:
+    packets = await dial(to=await serve(rate_limits=False))
+    filled = await fill(packets, 502)
+    since = {"epoch": filled["epoch"], "version": 0, "hash": NO_HASH}
+    answer = await packets.ok(DOCS, "open", doc="notes", client=client_id(), since=since)
+    assert set(answer) == {
+        *("ok", "doc", "type", "epoch", "version", "hash", "member_id", "last_seq", "role"),
+        *("members", "ops"),
+    }
+    assert (answer["version"], len(answer["ops"])) == (502, 500)
+    assert [set(entry) for entry in answer["ops"]] == [
+        {"client", "seq", "op", "user", "at_ms"}
+    ] * 500
+    ask = {"doc": "notes", "epoch": filled["epoch"]}
+    rest = await packets.ok(DOCS, "fetch", **ask, **{"from": 501}, limit=2**53 - 1)
+    assert set(rest) == {"ok", "from", "ops", "hash", "version"}
+    assert (rest["from"], len(rest["ops"]), rest["version"]) == (501, 2, 502)
+    assert hashed(NO_HASH, answer["ops"] + rest["ops"]) == rest["hash"] == answer["hash"]
+    page = await packets.ok(DOCS, "fetch", **ask, **{"from": 1}, limit=501.0)
+    assert len(page["ops"]) == 500
+    assert page["hash"] == hashed(NO_HASH, page["ops"])
+    empty = await packets.ok(DOCS, "fetch", **ask, **{"from": 503})
+    assert (empty["ops"], empty["hash"]) == ([], answer["hash"])
+    refused = await packets.call(DOCS, "fetch", {**ask, "from": 504})
+    assert refused["error"]["details"] == {"version": 502}
+
+
+async def test_open_continues_at_most_512_kib(dial: Dial) -> None:
+    packets = await dial()
+    filled = await fill(packets, 4, "é" * 100_000)
+    since = {"epoch": filled["epoch"], "version": 0, "hash": NO_HASH}
+    answer = await packets.ok(DOCS, "open", doc="notes", client=client_id(), since=since)
+    assert (answer["version"], len(answer["ops"])) == (4, 2)
+    ask = {"doc": "notes", "epoch": filled["epoch"], "from": 2}
+    page = await packets.ok(DOCS, "fetch", **ask)
+    assert (len(page["ops"]), page["hash"]) == (
+        2,
+        hashed(hashed(NO_HASH, answer["ops"][:1]), page["ops"]),
+    )
+
+
+async def test_frames_come_between_the_answers_to_open_and_close(serve: Serve, dial: Dial) -> None:
+    server = await serve(rate_limits=False)
+    writer, reader = await dial(to=server), await dial(to=server, sub="bob")
+    filled = await fill(writer, 1)
+    done = False
+
+    async def write() -> None:
+        base, seq = 1, 2
+        ask = {"doc": "notes", "epoch": filled["epoch"], "client": filled["client"]}
+        while not done:
+            answer = await writer.call(
+                DOCS, "submit", {**ask, "seq": seq, "base": base, "op": ["x"]}
+            )
+            if answer["ok"]:
+                base, seq = answer["version"], seq + 1
+            await asyncio.sleep(0)
+
+    writing = asyncio.ensure_future(write())
+    client = client_id()
+    for _ in range(200):
+        await reader.send(DOCS, "open", {"doc": "notes", "client": client})
+        await asyncio.sleep(0.005)
+        await reader.ok(DOCS, "close", doc="notes")
+        await asyncio.sleep(0.003)
+    done = True
+    await writing
+    version: int | None = None
+    heard = 0
+    for _, event, _number, payload in reader.log:
+        if event == "ops":
+            assert version is not None, "a frame outside of open and close"
+            assert payload["from"] == version + 1
+            version += len(payload["ops"])
+            heard += 1
+        elif event == "ack":
+            version = payload.get("version")
+        else:
+            assert version is not None, event
+    assert heard > 50
+
+
+async def test_members_and_joined_include_yourself(dial: Dial) -> None:
+    packets = await dial(sub="ann", name="Ann")
+    answer = await packets.ok(DOCS, "open", doc="notes", client=client_id())
+    user = {"id": "ann", "name": "Ann", "color": answer["members"][0]["user"]["color"]}
+    assert answer["members"] == [{"id": answer["member_id"], "user": user}]
+    await asyncio.sleep(0.05)
+    diff = {"doc": "notes", "joined": answer["members"], "left": [], "updated": []}
+    assert packets.events("presence") == [diff]
+    assert answer["content"] == ""
+    assert not {"ops", "reset", "fenced"} & set(answer)
+
+
+WRONG: list[tuple[str, str, dict[str, Any]]] = [
+    ("shape", "invalid_request", {"more": 1}),
+    ("client", "invalid_request", {"client": "another-client-id-00"}),
+    ("epoch", "epoch_changed", {"epoch": "other"}),
+    ("seq", "sequence_gap", {"seq": 9}),
+    ("base", "version_ahead", {"base": 99}),
+    ("size", "too_large", {"op": [1] * 10_001}),
+    ("form", "invalid_operation", {"op": [True]}),
+]
+"""What may be wrong with a submit, in the order in which it is looked at."""
+
+
+@pytest.mark.parametrize("state", ["open", "viewer", "expired", "closed"])
+async def test_submit_names_what_is_looked_at_first(serve: Serve, dial: Dial, state: str) -> None:
+    server = await serve(rate_limits=False)
+    packets = await dial("/", DOCS, to=server, ttl_s=1.3 if state == "expired" else 60)
+    filled = await fill(packets, 2)
+    good = {
+        "doc": "notes",
+        "epoch": filled["epoch"],
+        "client": filled["client"],
+        "seq": 3,
+        "base": 2,
+    }
+    good["op"] = ["x"]
+    first = {"viewer": "forbidden", "expired": "token_expired", "closed": "not_joined"}.get(state)
+    if state == "viewer":
+        await packets.ok("/", "refresh_token", token=token("ann", VIEWER))
+    elif state == "closed":
+        await packets.ok(DOCS, "close", doc="notes")
+    elif state == "expired":
+        await asyncio.sleep(1.4)
+    for number, (what, code, change) in enumerate(WRONG):
+        for other, _, also in [(what, code, {}), *WRONG[number + 1 :]]:
+            if set(change) & set(also):
+                continue
+            early = what == "shape" or (what == "client" and state != "closed")
+            wanted = code if early or first is None else first
+            found = await packets.code(DOCS, "submit", {**good, **also, **change})
+            assert found == wanted, (what, other)
+    if first is None:
+        assert (await packets.ok(DOCS, "submit", **good))["version"] == 3
+
+
+async def test_size_comes_before_form_and_form_before_the_documents_size(
+    serve: Serve, dial: Dial
+) -> None:
+    packets = await dial(to=await serve(limits=Limits(document_chars=10, op_inserted=8)))
+    filled = await fill(packets, 2, "abcd")
+    good = {
+        "doc": "notes",
+        "epoch": filled["epoch"],
+        "client": filled["client"],
+        "seq": 3,
+        "base": 2,
+    }
+
+    async def code(op: list[Any], **more: Any) -> str:
+        return await packets.code(DOCS, "submit", {**good, "op": op, **more})
+
+    assert await code(["x" * 9, None]) == "too_large"
+    assert await code(["xxxxx", None]) == "invalid_operation"
+    assert await code([9, "xxx"]) == "invalid_operation"
+    assert await code(["xxx"]) == "too_large"
+    assert await code(["xxx", -1.5]) == "invalid_operation"
+    assert await code(["xxx"], base=1) == "invalid_request"
+    assert (await packets.ok(DOCS, "submit", **good, op=["xx"]))["version"] == 3
+    good |= {"seq": 4, "base": 3}
+    assert await code(["x"]) == "too_large"
+    assert (await packets.ok(DOCS, "submit", **good, op=["x", -1]))["version"] == 4
+
+
+async def test_a_rate_comes_before_the_shape(serve: Serve, dial: Dial) -> None:
+    packets = await dial(to=await serve(limits=Limits(ops_per_s=1, cursors_per_s=2)))
+    codes = [await packets.code(DOCS, "submit", {"more": 1}) for _ in range(5)]
+    assert codes == ["invalid_request"] * 4 + ["rate_limited"]
+    codes = [await packets.code(DOCS, "cursor", 5) for _ in range(9)]
+    assert codes == ["invalid_request"] * 8 + ["rate_limited"]
+    answer = await packets.call(DOCS, "submit", {"more": 1})
+    assert answer["error"]["retryable"] is True
+    wait = answer["error"]["retry_after_ms"]
+    assert 500 < wait <= 1_001
+    await asyncio.sleep(wait / 1000)
+    assert await packets.code(DOCS, "submit", {"more": 1}) == "invalid_request"
+
+
+async def test_another_users_client_is_forbidden_before_anything_of_the_history(dial: Dial) -> None:
+    ann, bob = await dial(), await dial(sub="bob")
+    client = client_id()
+    answer = await ann.ok(DOCS, "open", doc="notes", client=client)
+    await bob.ok(DOCS, "open", doc="notes", client=client)
+    ask = {"doc": "notes", "client": client, "seq": 1, "base": 0, "op": ["x"]}
+    await ann.ok(DOCS, "submit", **ask, epoch=answer["epoch"])
+    for change in ({}, {"epoch": "other"}, {"seq": 5}, {"base": 9}, {"op": [None]}):
+        payload = {**ask, "epoch": answer["epoch"], **change}
+        assert await bob.code(DOCS, "submit", payload) == "forbidden", change
+    fenced = {"doc": "notes", "client": client_id(), "fence": client}
+    assert await bob.code(DOCS, "open", {"doc": "notes", "client": client}) == "forbidden"
+    assert await bob.code(DOCS, "open", fenced) == "forbidden"
+
+
+async def test_the_last_seq_again_is_answered_whatever_else_it_says(dial: Dial) -> None:
+    packets = await dial()
+    filled = await fill(packets, 3)
+    again = {"doc": "notes", "epoch": filled["epoch"], "client": filled["client"], "seq": 3.0}
+    for base, op in ((0, ["x"]), (99, [None]), (3, [-500]), (2**53 - 1, ["\ud800"])):
+        assert (await packets.ok(DOCS, "submit", **again, base=base, op=op))["version"] == 3
+    assert (
+        await packets.code(DOCS, "submit", {**again, "base": 2**53, "op": []}) == "invalid_request"
+    )
+    for seq in (1, 2, 5, 2**53 - 1):
+        answer = await packets.call(DOCS, "submit", {**again, "seq": seq, "base": 3, "op": []})
+        assert answer["error"]["details"] == {"last_seq": 3}
+
+
+async def test_details_of_each_code(dial: Dial) -> None:
+    packets = await dial(*ALL)
+    filled = await fill(packets, 2)
+    good = {
+        "doc": "notes",
+        "epoch": filled["epoch"],
+        "client": filled["client"],
+        "seq": 3,
+        "base": 2,
+    }
+    good["op"] = ["x"]
+
+    async def details(event: str, payload: Any, namespace: str = DOCS) -> Any:
+        return (await packets.call(namespace, event, payload))["error"].get("details")
+
+    assert await details("submit", {**good, "seq": 4}) == {"last_seq": 2}
+    assert await details("submit", {**good, "epoch": "x" * 500}) == {"epoch": filled["epoch"]}
+    assert await details("submit", {**good, "base": 3}) == {"version": 2}
+    fetch = {"doc": "notes", "epoch": "other", "from": 1}
+    assert await details("fetch", fetch) == {"epoch": filled["epoch"]}
+    cursor = {"doc": "notes", "version": 3, "ranges": []}
+    assert await details("cursor", cursor) == {"version": 2}
+    wrong = await details("submit", {**good, "seq": True, "more": 1, "base": -1})
+    assert set(wrong) == {"seq", "more", "base"}
+    assert all(isinstance(text, str) for reasons in wrong.values() for text in reasons)
+    await packets.ok(ROOMS, "join", room="r")
+    await packets.ok(ROOMS, "set_state", room="r", changes={"a": None, "b": {"c": None}})
+    conflict = {"room": "r", "changes": {}, "if_revision": 0}
+    assert await details("set_state", conflict, ROOMS) == {"revision": 1}
+
+
+async def test_a_failure_without_an_ack_says_what_it_was_about(dial: Dial) -> None:
+    packets = await dial(*ALL)
+    filled = await fill(packets, 1)
+    wrong = {
+        "doc": "notes",
+        "epoch": filled["epoch"],
+        "client": filled["client"],
+        "seq": 7,
+        "base": 1,
+    }
+    await packets.send(DOCS, "submit", {**wrong, "op": ["x"]}, ack=False)
+    await packets.send(DOCS, "submit", {**wrong, "seq": "7", "doc": 5}, ack=False)
+    await packets.send(ROOMS, "send", {"room": "r", "event": "e", "data": b"x"}, ack=False)
+    await packets.send("/", "nonsense", ack=False)
+    await packets.send(DOCS, "submit", {**wrong, "seq": -1}, ack=False)
+    await packets.send(DOCS, "submit", {**wrong, "seq": 2.0}, ack=False)
+    await packets.send(DOCS, "submit", {**wrong, "seq": 2, "op": ["y"]}, ack=False)
+    await packets.ok(DOCS, "close", doc="notes")
+    await asyncio.sleep(0.1)
+    refused = packets.events("refused")
+    shown = [
+        ({k: v for k, v in one.items() if k != "error"}, one["error"]["code"]) for one in refused
+    ]
+    assert shown == [
+        ({"event": "submit", "doc": "notes", "seq": 7}, "sequence_gap"),
+        ({"event": "submit"}, "invalid_request"),
+        ({"event": "send", "room": "r"}, "not_joined"),
+        ({"event": "nonsense"}, "invalid_request"),
+        ({"event": "submit", "doc": "notes"}, "invalid_request"),
+        ({"event": "submit", "doc": "notes", "seq": 2}, "invalid_request"),
+    ]
+
+
+async def test_unknown_namespaces_and_another_user(dial: Dial) -> None:
+    packets = await dial()
+    for namespace in ("/nothing", "/docs/x", "/room"):
+        assert await packets.join(namespace, {"token": token()}) == {"message": "Invalid namespace"}
+    refused = await packets.join(ROOMS, {"token": token("bob"), "more": 1})
+    assert refused["message"] == refused["data"]["code"] == "forbidden"
+    refused = await packets.join(ROOMS, {"token": token("ann", ttl_s=-1)})
+    assert refused["message"] == refused["data"]["code"] == "token_expired"
+    wrong: list[Any] = [None, {}, {"token": 5}, "x", {"token": "\ud800"}, []]
+    for auth in wrong:
+        refused = await packets.join(ROOMS, auth)
+        assert refused["message"] == refused["data"]["code"] == "unauthenticated", auth
+    assert "sid" in await packets.join(ROOMS, {"token": token("ann"), "more": 1})
+    await fill(packets, 1)
+
+
+async def test_what_a_fence_answers(dial: Dial) -> None:
+    ann, bob, again = await dial(), await dial(sub="bob"), await dial()
+    old = await fill(ann, 2)
+    ask = {"doc": "notes", "client": client_id()}
+    unknown = client_id()
+    for _ in range(2):
+        answer = await again.ok(DOCS, "open", **ask, fence=unknown)
+        assert answer["fenced"] == {"last_seq": 0}
+    bobs = {"doc": "notes", "client": client_id(), "fence": old["client"]}
+    assert await bob.code(DOCS, "open", bobs) == "forbidden"
+    for _ in range(2):
+        answer = await again.ok(DOCS, "open", **ask, fence=old["client"])
+        assert (answer["fenced"], answer["last_seq"]) == ({"last_seq": 2}, 0)
+    late = {"doc": "notes", "epoch": old["epoch"], "client": old["client"], "base": 2, "op": ["z"]}
+    refused = await ann.call(DOCS, "submit", {**late, "seq": 3})
+    assert refused["error"]["code"] == "sequence_gap"
+    assert refused["error"]["details"] == {"last_seq": 2}
+    assert (await ann.ok(DOCS, "submit", **late, seq=2))["version"] == 2
+    own = {"doc": "notes", "client": ask["client"], "fence": ask["client"]}
+    assert await again.code(DOCS, "open", own) == "invalid_request"
+    dead = await again.ok(DOCS, "open", doc="notes", client=unknown)
+    assert dead["last_seq"] == 0
+    wrong = {**late, "client": unknown, "seq": 1}
+    assert await again.code(DOCS, "submit", wrong) == "sequence_gap"
+
+
+async def test_a_fence_knows_what_was_in_flight(dial: Dial) -> None:
+    ann, again = await dial(), await dial()
+    old = await fill(ann, 1)
+    late = {"doc": "notes", "epoch": old["epoch"], "client": old["client"], "base": 1, "op": ["z"]}
+    for seq in range(2, 30):
+        flying = await ann.send(DOCS, "submit", {**late, "seq": seq, "base": seq - 1})
+        client, old["client"] = old["client"], client_id()
+        ask = {"doc": "notes", "client": old["client"], "fence": client}
+        fenced = await again.ok(DOCS, "open", **ask)
+        answer = await flying
+        covered = fenced["fenced"]["last_seq"] == seq
+        assert covered == answer["ok"]
+        assert fenced["content"].count("z") == seq - 1 - (not covered)
+        if not covered:
+            assert answer["error"]["code"] == "sequence_gap"
+        assert client != old["client"]
+        break
+
+
+async def test_cursors_are_clamped_and_carried(dial: Dial) -> None:
+    ann, bob = await dial(), await dial(sub="bob")
+    opened = await fill(ann, 1, "a😀b")
+    theirs = (await bob.ok(DOCS, "open", doc="notes", client=client_id()))["member_id"]
+    await ann.ok(DOCS, "cursor", doc="notes", version=1, ranges=[[1, 1], [3, 2**53 - 1]])
+    await bob.ok(DOCS, "cursor", doc="notes", version=1.0, ranges=[[1, 1], [9, 0]])
+    ask = {"doc": "notes", "epoch": opened["epoch"], "client": opened["client"]}
+    await ann.ok(DOCS, "submit", **ask, seq=2, base=1, op=[1, "XY", 2, "Z"])
+    late = await dial(sub="eve")
+    answer = await late.ok(DOCS, "open", doc="notes", client=client_id())
+    shown = {one["id"]: (one["ranges"], one["version"]) for one in answer["members"][:2]}
+    assert shown[opened["member_id"]] == ([[3, 3], [6, 6]], 2)
+    assert shown[theirs] == ([[1, 1], [5, 0]], 2)
+    await bob.ok(DOCS, "cursor", doc="notes", version=0, ranges=[[4, 4]])
+    answer = await late.ok(DOCS, "open", doc="notes", client=client_id())
+    assert answer["members"][1]["ranges"] == [[0, 0]]
+    await bob.ok(DOCS, "cursor", doc="notes", version=2, ranges=[])
+    await bob.ok(DOCS, "cursor", doc="notes", version=2, ranges=[[0, 0]] * 100)
+    many = {"doc": "notes", "version": 2, "ranges": [[0, 0]] * 101}
+    assert await bob.code(DOCS, "cursor", many) == "too_large"
+    await bob.ok(DOCS, "cursor", doc="notes", version=2, ranges=None)
+    answer = await late.ok(DOCS, "open", doc="notes", client=client_id())
+    assert set(answer["members"][1]) == {"id", "user"}
+
+
+async def test_any_text_is_kept_as_it_is(dial: Dial) -> None:
+    packets = await dial()
+    answer = await packets.ok(DOCS, "open", doc="notes", client=client_id())
+    texts = [
+        "\u0000",
+        "😀",
+        "e\u0301",
+        "\u2028\r\n",
+        "👩‍👩‍👧",
+        "\ufeff\uffff",
+        '"\\\u007f',
+        "\ud83d" + "\ude00",
+    ]
+    ask = {"doc": "notes", "epoch": answer["epoch"]}
+    whole, version = "", 0
+    for text in texts:
+        client = client_id()
+        await packets.ok(DOCS, "open", doc="notes", client=client)
+        op = [float(len(whole)), "", text]
+        submitted = await packets.ok(
+            DOCS, "submit", **ask, client=client, seq=1, base=version, op=op
+        )
+        version, whole = submitted["version"], whole + text.replace("\ud83d\ude00", "😀")
+    answer = await packets.ok(DOCS, "open", doc="notes", client=client_id())
+    assert answer["content"] == whole
+    log = await packets.ok(DOCS, "fetch", **ask, **{"from": 1})
+    assert log["ops"][1]["op"] == [1, "😀"]
+    assert hashed(NO_HASH, log["ops"]) == answer["hash"]
+
+
+async def test_surrogates_that_are_alone(dial: Dial) -> None:
+    packets = await dial(*ALL)
+    filled = await fill(packets, 1)
+    ask = {
+        "doc": "notes",
+        "epoch": filled["epoch"],
+        "client": filled["client"],
+        "seq": 2,
+        "base": 1,
+    }
+    for op in (["\udc00"], ["x", "\ud800y"], ["\ude00\ud83d"]):
+        assert await packets.code(DOCS, "submit", {**ask, "op": op}) == "invalid_operation"
+    outside: list[tuple[str, str, dict[str, Any]]] = [
+        (DOCS, "submit", {**ask, "epoch": "\ud800", "op": []}),
+        (DOCS, "submit", {**ask, "\udfff": 1, "op": []}),
+        (DOCS, "open", {"doc": "\ud800", "client": client_id()}),
+        (ROOMS, "join", {"room": "r", "status": {"\ud800": 1}}),
+        (ROOMS, "send", {"room": "r", "event": "e", "data": [["\udc00"]]}),
+        (ROOMS, "set_state", {"room": "r", "changes": {"k": "\ud800"}}),
+        (ROOMS, "find", {"tags": ["\ud800"]}),
+        ("/", "refresh_token", {"token": "\ud800"}),
+    ]
+    for namespace, event, payload in outside:
+        assert await packets.code(namespace, event, payload) == "invalid_request", payload
+    assert await packets.code(DOCS, "\ud800", {}) == "invalid_request"
+    assert (await packets.ok(DOCS, "submit", **ask, op=["\ud83d\ude00"]))["version"] == 2
+
+
+GOOD_IDS = ["x" * 200, "a/" * 99 + "aa", "...", "a/.b/..c/d..", ":~-_.", "-"]
+BAD_IDS = [
+    "",
+    "x" * 201,
+    "a//b",
+    "/a",
+    "a/",
+    ".",
+    "..",
+    "a/./b",
+    "a/..",
+    "a\n",
+    "a b",
+    "é",
+    "a\u0000",
+]
+
+
+async def test_ids_at_the_borders(dial: Dial) -> None:
+    packets = await dial(*ALL)
+    for good in GOOD_IDS:
+        await packets.ok(DOCS, "open", doc=good, client="c" * 16)
+        await packets.ok(ROOMS, "join", room=good)
+    for bad in [*BAD_IDS, 5, None, ["a"], {"a": 1}]:
+        refused = await packets.call(DOCS, "open", {"doc": bad, "client": client_id()})
+        assert list(refused["error"]["details"]) == ["doc"], bad
+        refused = await packets.call(ROOMS, "join", {"room": bad})
+        assert list(refused["error"]["details"]) == ["room"], bad
+    for client in ("c" * 15, "c" * 65, "c" * 16 + "\n", "é" * 16, "c" * 15 + "."):
+        ask = {"doc": "notes", "client": client}
+        assert await packets.code(DOCS, "open", ask) == "invalid_request"
+    await packets.ok(DOCS, "open", doc="notes", client="_-" * 32)
+
+
+async def test_counts_are_taken_before_an_operation_is_normalised(dial: Dial) -> None:
+    packets = await dial()
+    filled = await fill(packets, 1, "ab")
+    ask = {"doc": "notes", "epoch": filled["epoch"], "client": filled["client"]}
+
+    async def submit(seq: int, base: int, op: list[Any]) -> str:
+        payload = {**ask, "seq": seq, "base": base, "op": op}
+        answer = await packets.call(DOCS, "submit", payload)
+        return str(answer.get("version") or answer["error"]["code"])
+
+    assert await submit(2, 1, [0] * 10_001) == "too_large"
+    assert await submit(2, 1, [""] * 10_001) == "too_large"
+    assert await submit(2, 1, [0, ""] * 5_000) == "2"
+    assert await submit(3, 2, [1, 1, 1]) == "invalid_operation"
+    assert await submit(3, 2, [3]) == "invalid_operation"
+    assert await submit(3, 2, [1, -0.0, 1.0, 0]) == "3"
+    assert await submit(4, 3, [2**53 - 1]) == "invalid_operation"
+    assert await submit(4, 3, [2**53]) == "invalid_operation"
+    assert await submit(4, 3, [10**30]) == "invalid_operation"
+    assert await submit(4, 3, ["é" * 131_072, "x" * 131_073]) == "too_large"
+    assert await submit(4, 3, ["é" * 131_072, "x" * 131_072]) == "4"
+    log = await packets.ok(DOCS, "fetch", doc="notes", epoch=filled["epoch"], **{"from": 2})
+    assert [entry["op"] for entry in log["ops"][:2]] == [[], []]
+    assert await submit(5, 4, ["😀" * 120_000, -2]) == "5"
+
+
+async def test_the_size_of_a_document_counts_code_points(serve: Serve, dial: Dial) -> None:
+    packets = await dial(to=await serve(limits=Limits(document_chars=3)))
+    filled = await fill(packets, 1, "😀😀")
+    ask = {
+        "doc": "notes",
+        "epoch": filled["epoch"],
+        "client": filled["client"],
+        "seq": 2,
+        "base": 1,
+    }
+    assert await packets.code(DOCS, "submit", {**ask, "op": ["😀é"]}) == "too_large"
+    assert (await packets.ok(DOCS, "submit", **ask, op=["😀"]))["version"] == 2

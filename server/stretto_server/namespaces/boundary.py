@@ -24,6 +24,7 @@ from stretto_core.protocol import (
     ServerEvent,
     decode_request,
     holds_lone_surrogate,
+    is_whole,
 )
 from stretto_server.auth import TokenVerifier
 from stretto_server.bus.interface import Bus
@@ -144,10 +145,12 @@ class Namespace(ABC):
         """Tell of a failure that no ack callback waits for, naming what it was about."""
         payload: dict[str, Any] = {"event": event, "error": error}
         about = arguments[0] if arguments and isinstance(arguments[0], dict) else {}
-        for key, kind in (("doc", str), ("room", str), ("seq", int)):
+        for key in ("doc", "room"):
             value = about.get(key)
-            if type(value) is kind and not holds_lone_surrogate(value):
+            if isinstance(value, str) and not holds_lone_surrogate(value):
                 payload[key] = value
+        if is_whole(about.get("seq")):
+            payload["seq"] = int(about["seq"])
         await self.context.bus.send(self.name, sid, ServerEvent.REFUSED, payload)
 
     async def _punish(self, connection: Connection) -> None:
