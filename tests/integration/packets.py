@@ -70,7 +70,7 @@ class Packets:
         """Return the answer to an event."""
         return await asyncio.wait_for(await self.send(namespace, event, *arguments), 10)
 
-    async def ok(self, namespace: str, event: str, **payload: Any) -> dict[str, Any]:
+    async def ok(self, namespace: str, event: str, /, **payload: Any) -> dict[str, Any]:
         """Return the answer to what must succeed."""
         answer = await self.call(namespace, event, payload)
         assert answer["ok"], answer
