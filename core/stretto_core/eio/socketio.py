@@ -81,9 +81,16 @@ def dumps_finite(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    packet: SocketPacket
+    """What stands before a payload; ``type`` is the one without binary data."""
+
+    type: PacketType
+    namespace: str
+    id: int | None
     attachments: int
     payload: str
+
+    def packet(self, data: Any = None) -> SocketPacket:
+        return SocketPacket(self.type, self.namespace, self.id, data)
 
 
 @dataclass(slots=True)
@@ -176,15 +183,13 @@ class Decoder:
         ack = _ack_id(kind, digits)
         if isinstance(ack, Violation):
             return ack
-        packet = SocketPacket(kind, namespace or "/", ack)
-        return _Header(packet, attachments, text[match.end() :])
+        return _Header(kind, namespace or "/", ack, attachments, text[match.end() :])
 
     def _payload(self, header: _Header) -> SocketPacket | Violation:
         """Parse the payload and check its shape, depth, numbers and placeholders."""
-        kind = header.packet.type
         if not header.payload:
-            reason = _shape(kind, None)
-            return header.packet if reason is None else Violation(reason)
+            reason = _shape(header.type, None)
+            return header.packet() if reason is None else Violation(reason)
         try:
             data = self._loads(header.payload)
         except RecursionError:
@@ -196,8 +201,8 @@ class Decoder:
             return surveyed
         if data is None:
             return Violation(Reason.INVALID_PAYLOAD)
-        reason = _shape(kind, data) or _pairing(surveyed, header.attachments)
-        return replace(header.packet, data=data) if reason is None else Violation(reason)
+        reason = _shape(header.type, data) or _pairing(surveyed, header.attachments)
+        return header.packet(data) if reason is None else Violation(reason)
 
 
 def encode(

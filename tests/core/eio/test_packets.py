@@ -117,6 +117,10 @@ def test_refused_payloads(body: bytes, reason: Reason) -> None:
     assert decode_payload(body, LIMIT) == Violation(reason)
 
 
+def test_a_payload_of_exactly_the_limit_passes() -> None:
+    assert isinstance(decode_payload(b"4" * LIMIT, LIMIT), list)
+
+
 def test_packets_of_a_payload_are_not_counted() -> None:
     body = b"\x1e".join([b"4"] * (LIMIT // 2))
     assert decode_payload(body, LIMIT) == [Packet(MESSAGE)] * (LIMIT // 2)
