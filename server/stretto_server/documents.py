@@ -58,6 +58,7 @@ class Documents:
         self._limits = limits
         self._registry = DocumentRegistry(journal, bus, limits, history_hours=history_hours)
         self._draining = False
+        self._opening: dict[tuple[Connection, str], asyncio.Future[None]] = {}
         self._own_client = f"server-{secrets.token_urlsafe(12)}"
 
     async def read(self, doc: str) -> str:
@@ -142,7 +143,27 @@ class Documents:
         if fence == client:
             raise InvalidRequest(details={"fence": ["a client cannot fence itself"]})
         self._require_room(connection, doc)
-        async with self._registry.entering(doc, create=role >= Role.EDITOR) as document:
+        opening = asyncio.get_running_loop().create_future()
+        self._opening[connection, doc] = opening
+        try:
+            return await self._enter(connection, request, create=role >= Role.EDITOR)
+        finally:
+            if not opening.done():
+                opening.set_result(None)
+            if self._opening.get((connection, doc)) is opening:
+                del self._opening[connection, doc]
+
+    async def opened(self, connection: Connection, doc: str) -> None:
+        """Wait for an ``open`` of this connection that arrived before and is under way."""
+        opening = self._opening.get((connection, doc))
+        if opening is not None:
+            await opening
+
+    async def _enter(
+        self, connection: Connection, request: dict[str, Any], *, create: bool
+    ) -> dict[str, Any]:
+        doc, client, fence = request["doc"], request["client"], request.get("fence")
+        async with self._registry.entering(doc, create=create) as document:
             admitted = await document.actor.admit(client, connection.who.user.id, fence)
             entries = await document.continued(request.get("since"))
             if connection.closed or DOCS not in connection.sids:

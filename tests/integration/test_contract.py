@@ -696,3 +696,36 @@ async def test_the_size_of_a_document_counts_code_points(serve: Serve, dial: Dia
     }
     assert await packets.code(DOCS, "submit", {**ask, "op": ["😀é"]}) == "too_large"
     assert (await packets.ok(DOCS, "submit", **ask, op=["😀"]))["version"] == 2
+
+
+async def test_what_is_sent_behind_an_open_finds_it_open(
+    server: RealtimeServer, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packets = await dial()
+    filled = await fill(packets, 1)
+    await packets.ok(DOCS, "close", doc="notes")
+    slowed(monkeypatch, server._app[NODE].journal, "client", 0.02)
+    client = client_id()
+    ask = {"doc": "notes", "epoch": filled["epoch"], "client": client}
+    for turn in range(3):
+        opening = {"doc": "notes", "client": client}
+        base = turn + 1
+        sent = [
+            await packets.send(DOCS, "open", opening),
+            await packets.send(DOCS, "submit", {**ask, "seq": base, "base": base, "op": ["y"]}),
+            await packets.send(DOCS, "cursor", {"doc": "notes", "version": 0, "ranges": []}),
+            await packets.send(DOCS, "close", {"doc": "notes"}),
+            await packets.send(DOCS, "open", {"doc": "notes", "client": client_id()}),
+            await packets.send(DOCS, "close", {"doc": "notes"}),
+            await packets.send(DOCS, "close", {"doc": "notes"}),
+        ]
+        answers = [await each for each in sent]
+        assert [answer["ok"] for answer in answers] == [True] * 6 + [False]
+    assert await server.documents.read("notes") == "yyyx"
+    rows = [row for row in packets.log if row[0] == DOCS and row[1] in ("ops", "presence")]
+    assert rows
+    await packets.ok("/", "refresh_token", token=token())
+    count = len(packets.log)
+    await server.documents.edit("notes", ["z"])
+    await asyncio.sleep(0.15)
+    assert len(packets.log) == count

@@ -38,15 +38,19 @@ class DocumentsNamespace(Namespace):
         return await self._documents.open(connection, request)
 
     async def _submit(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        await self._documents.opened(connection, request["doc"])
         return {"version": await self._documents.submit(connection, request)}
 
     async def _fetch(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        await self._documents.opened(connection, request["doc"])
         return await self._documents.fetch(connection, request)
 
     async def _close(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        await self._documents.opened(connection, request["doc"])
         await self._documents.close(connection, request["doc"])
         return {}
 
     async def _cursor(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        await self._documents.opened(connection, request["doc"])
         await self._documents.cursor(connection, request)
         return {}
