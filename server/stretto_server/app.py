@@ -18,6 +18,7 @@ from stretto_server.bus.local import LocalBus
 from stretto_server.connections import Connection, Connections
 from stretto_server.documents import Documents
 from stretto_server.health import Health, NodeState
+from stretto_server.history import expire_clients
 from stretto_server.journal.interface import Journal
 from stretto_server.journal.memory import MemoryJournal
 from stretto_server.journal.sqlite import SqliteJournal
@@ -109,10 +110,12 @@ class Node:
         }
         self.connections.on_expired = self.session.token_expired
         self.connections.on_overdue = self._end
+        self._expiring: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Open the journal. Raises Unavailable with what to do."""
         await self.journal.start()
+        self._expiring = asyncio.create_task(expire_clients(self.journal))
         self.health.state = NodeState.READY
 
     def announce(self, url: str) -> None:
@@ -149,6 +152,9 @@ class Node:
         await self.sockets.stop()
         self.rooms.stop()
         await self.documents.stop()
+        if self._expiring is not None:
+            self._expiring.cancel()
+            await asyncio.wait([self._expiring])
         await self.journal.close()
 
     async def _wait_for_clients(self, longest_s: float) -> None:

@@ -1,16 +1,24 @@
 """Histories as a whole: making one from a text, and forgetting the oldest part of one."""
 
+import asyncio
+import logging
 import secrets
 from typing import Final
 
 from stretto_core.entries import Entry, next_hash
+from stretto_core.errors import StrettoError
 from stretto_core.ot import check, normalize
 from stretto_core.protocol import NO_HASH
 from stretto_server.document_actor import now_ms
-from stretto_server.journal.interface import Journal
+from stretto_server.journal.interface import Journal, OutcomeUnknown
+
+logger = logging.getLogger(__name__)
 
 KEPT_VERSIONS: Final = 1_000
 """So many versions before the head are never forgotten."""
+CLIENT_LIFE_MS: Final = 30 * 24 * 3_600_000
+"""So long after its last use a client's record is kept."""
+EXPIRE_EVERY_S: Final = 24 * 3600.0
 
 
 def new_history(
@@ -59,3 +67,13 @@ async def compact(journal: Journal, doc: str, epoch: str, kept_ms: int) -> int:
     if low > head.floor:
         head = await journal.compact(doc, epoch, low)
     return head.floor
+
+
+async def expire_clients(journal: Journal) -> None:
+    """Forget clients that were not used for long, now and every day, until cancelled."""
+    while True:
+        try:
+            await journal.expire_clients(now_ms() - CLIENT_LIFE_MS)
+        except (StrettoError, OutcomeUnknown) as error:
+            logger.warning("client records were not expired: %r", error)
+        await asyncio.sleep(EXPIRE_EVERY_S)

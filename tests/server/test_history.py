@@ -1,17 +1,23 @@
 """Making a history from a text, and forgetting the oldest part of one."""
 
+import asyncio
+import logging
 import time
+from pathlib import Path
 
 import pytest
 
 from stretto_core.entries import Entry, next_hash
-from stretto_core.errors import InvalidOperation
+from stretto_core.errors import InvalidOperation, Unavailable
 from stretto_core.ot import apply, inserted_length
 from stretto_core.protocol import NO_HASH, is_client_id
 from stretto_server import history
-from stretto_server.history import compact, new_history
+from stretto_server.app import NODE
+from stretto_server.history import compact, expire_clients, new_history
 from stretto_server.journal.interface import Snapshot
 from stretto_server.journal.memory import MemoryJournal
+from stretto_server.journal.sqlite import SqliteJournal
+from tests.server.conftest import Serve
 
 CLIENT = "client-000000000000"
 NOW = 1_700_000_000_000
@@ -103,3 +109,46 @@ async def test_a_document_that_is_gone_has_nothing_to_forget() -> None:
     await journal.start()
     assert await compact(journal, "notes", "epoch", HOUR) == 0
     await journal.close()
+
+
+async def test_clients_that_were_not_used_for_long_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(history, "EXPIRE_EVERY_S", 0.0)
+    caplog.set_level(logging.WARNING)
+    asked: list[int] = []
+
+    class Journal(MemoryJournal):
+        async def expire_clients(self, before_ms: int) -> int:
+            asked.append(int(time.time() * 1000) - before_ms)
+            if len(asked) == 1:
+                raise Unavailable
+            return 0
+
+    expiring = asyncio.create_task(expire_clients(Journal()))
+    async with asyncio.timeout(5):
+        while len(asked) < 3:
+            await asyncio.sleep(0)
+    expiring.cancel()
+    await asyncio.wait([expiring])
+    assert all(abs(age - 30 * 24 * 3_600_000) < 10_000 for age in asked)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+async def test_a_server_forgets_them_when_it_starts(serve: Serve, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'stretto.db'}"
+    old, new = (
+        Entry(f"client-{n:012d}", 1, ("x",), "ann", n) for n in (1, int(time.time() * 1000))
+    )
+    journal = SqliteJournal(tmp_path / "stretto.db")
+    await journal.start()
+    await journal.create("notes", "epoch", 1)
+    hashes = [next_hash(NO_HASH, old)]
+    await journal.append("notes", "epoch", 0, [old, new], [*hashes, next_hash(hashes[0], new)])
+    await journal.close()
+    server = await serve(journal=url)
+    found = server._app[NODE].journal
+    async with asyncio.timeout(5):
+        while await found.client("notes", old.client) is not None:
+            await asyncio.sleep(0.01)
+    assert await found.client("notes", new.client) is not None
