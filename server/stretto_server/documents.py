@@ -17,6 +17,7 @@ from stretto_core.errors import (
     InvalidRequest,
     NotFound,
     NotJoined,
+    SequenceGap,
     ShuttingDown,
     TooLarge,
     Unavailable,
@@ -27,7 +28,7 @@ from stretto_core.protocol import DOCS, PAGE_ENTRIES, Limits, ServerEvent
 from stretto_server.auth import Action, Role, authorize
 from stretto_server.bus.interface import Bus
 from stretto_server.connections import Connection
-from stretto_server.document_actor import Admitted, now_ms
+from stretto_server.document_actor import Admitted, DocumentActor, now_ms
 from stretto_server.document_registry import DocumentRegistry
 from stretto_server.history import new_history
 from stretto_server.journal.interface import Head, Journal
@@ -79,22 +80,27 @@ class Documents:
         VersionGone, Busy, Unavailable. A cancelled call may still commit.
         """
         async with self._registry.using(doc, create=True) as document, document.editing:
-            actor = document.actor
-            if base is not None and base >= actor.authority.floor:
-                await actor.reach_back_to(base)
-            admitted = await actor.admit(self._own_client, SERVER_USER)
-            authority = actor.authority
-            now = authority.version
-            return await actor.submit(
-                Submission(
-                    authority.epoch,
-                    self._own_client,
-                    admitted.last_seq + 1,
-                    now,
-                    op if base is None else authority.carried(op, base),
-                    SERVER_USER,
-                )
+            try:
+                return await self._edit(document.actor, op, base)
+            except SequenceGap:  # the journal forgot what this process used long ago
+                return await self._edit(document.actor, op, base)
+
+    async def _edit(self, actor: DocumentActor, op: Sequence[int | str], base: int | None) -> int:
+        if base is not None and base >= actor.authority.floor:
+            await actor.reach_back_to(base)
+        admitted = await actor.admit(self._own_client, SERVER_USER)
+        authority = actor.authority
+        now = authority.version
+        return await actor.submit(
+            Submission(
+                authority.epoch,
+                self._own_client,
+                admitted.last_seq + 1,
+                now,
+                op if base is None else authority.carried(op, base),
+                SERVER_USER,
             )
+        )
 
     async def delete(self, doc: str) -> bool:
         """Delete a document for everyone; tell whether there was one.

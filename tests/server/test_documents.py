@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from stretto_core.errors import InvalidOperation, NotFound, ShuttingDown, TooLarge, VersionAhead
+from stretto_server.app import NODE
 from stretto_server.server import RealtimeServer
 from tests.server.conftest import Connect
 
@@ -91,3 +92,12 @@ async def test_a_draining_server_changes_no_history(server: RealtimeServer) -> N
         await server.documents.delete("notes")
     with pytest.raises(ShuttingDown):
         await server.documents.replace("notes", "y")
+
+
+async def test_an_edit_after_the_journal_forgot_this_process(server: RealtimeServer) -> None:
+    await server.documents.edit("notes", ["a"])
+    await server.documents.edit("notes", ["b"])
+    assert await server._app[NODE].journal.expire_clients(2**53) == 1
+    assert await server.documents.edit("notes", ["c"]) == 3
+    assert await server.documents.edit("notes", ["d"]) == 4
+    assert await server.documents.read("notes") == "dcba"
