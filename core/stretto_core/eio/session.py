@@ -51,7 +51,7 @@ class Session:
         self._polls = Polls()
         self._post: int | None = None
         self._websocket: int | None = None
-        self._paused = False
+        self._paused: int | None = None
         self._trial: Trial | None = None
         self._heartbeat = Heartbeat.start(settings.ping_interval, settings.ping_timeout, now)
         self._closing_by = 0
@@ -193,14 +193,15 @@ class Session:
             self._end(CloseReason.TRANSPORT_ERROR if error else CloseReason.TRANSPORT_CLOSE)
         return self._done()
 
-    def pause_writing(self) -> None:
+    def pause_writing(self, websocket: int) -> None:
         """Hold back what is to be sent: the WebSocket's reader is slow."""
-        self._paused = True
+        self._paused = websocket
 
-    def resume_writing(self) -> list[Action]:
+    def resume_writing(self, websocket: int) -> list[Action]:
         """Send what was held back."""
-        self._paused = False
-        self._flush()
+        if self._paused == websocket:
+            self._paused = None
+            self._flush()
         return self._done()
 
     # The application.
@@ -304,7 +305,6 @@ class Session:
             self._actions.append(self._polls.answer(_NOOP))
         self._polls.settle()
         self._websocket = websocket
-        self._paused = False
         self._actions.append(do.Upgraded())
         self._flush()
 
@@ -318,7 +318,7 @@ class Session:
     @property
     def _writable(self) -> bool:
         if self._websocket is not None:
-            return not self._paused
+            return self._paused != self._websocket
         return self._polls.ready
 
     def _flush(self) -> None:

@@ -8,7 +8,7 @@ after ``0x``, and ``@300`` before an input is the clock from there on. Inputs:
     p1 begin | p1 BODY         a POST arrives       p1 aborted
     w1                         a WebSocket with the sid
     w1 < FRAME                 a frame arrives      w1 lost | w1 broken
-    pause | resume             the WebSocket's reader is slow, or not any more
+    w1 slow | w1 fast          its reader is slow, or not any more
     send TEXT | drop TEXT      the application sends; ``drop`` is volatile
     close | tick
 
@@ -102,11 +102,6 @@ class Player:
             return self.session.send(parsed(rest), volatile=word == "drop")
         if word[0] in KINDS and word[1:].isdigit():
             return getattr(self, "_" + word[0])(self.session, number(word), rest)  # type: ignore[no-any-return]
-        if word == "pause":
-            self.session.pause_writing()
-            return []
-        if word == "resume":
-            return self.session.resume_writing()
         return {"close": self.session.close, "tick": self.session.tick}[word](self.now)
 
     def _g(self, session: Session, poll: int, rest: str) -> list[do.Action]:
@@ -124,6 +119,11 @@ class Player:
     def _w(self, session: Session, websocket: int, rest: str) -> list[do.Action]:
         if rest.startswith("<"):
             return session.frame(websocket, parsed(rest[1:].strip()), self.now)
+        if rest == "slow":
+            session.pause_writing(websocket)
+            return []
+        if rest == "fast":
+            return session.resume_writing(websocket)
         if rest:
             return session.websocket_lost(websocket, error=rest == "broken")
         return session.attach(websocket, self.now)

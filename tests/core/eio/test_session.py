@@ -327,6 +327,32 @@ SCRIPTS = {
     w2 < 2probe  →
     w1 < 5       → upgraded
     """,
+    "an answer under way at the upgrade has arrived": TRIED
+    + """
+    send a       →
+    g2           → g2=4a
+    w1 < 5       → upgraded
+    g2 aborted   →
+    send b       → w1>4b
+    """,
+    "a slow reader is slow after its upgrade too": TRIED
+    + """
+    w1 slow      →
+    w1 < 5       → upgraded
+    send a       →
+    w1 fast      → w1>4a
+    """,
+    "another WebSocket's slowness does not matter": POLLING
+    + """
+    w1           →
+    w1 slow      →
+    w1 lost      →
+    w2           →
+    w2 < 2probe  → w2>3probe
+    w2 < 5       → upgraded
+    send a       → w2>4a
+    w1 fast      →
+    """,
     "a post during an upgrade": TRIED
     + """
     p1 begin     →
@@ -438,23 +464,23 @@ SCRIPTS = {
     """,
     "close empties the WebSocket's queue": WEBSOCKET
     + """
-    pause        →
+    w1 slow      →
     send a       →
     close        → closed: server disconnect
     w1 < 4b      →
-    resume       → w1>4a; w1.close; discard
+    w1 fast      → w1>4a; w1.close; discard
     """,
     "close ends a reader that stalls": WEBSOCKET
     + """
-    pause        →
+    w1 slow      →
     send a       →
     close        → closed: server disconnect
     @400 tick    → w1.abort; discard
-    resume       →
+    w1 fast      →
     """,
     "a closing WebSocket is lost": WEBSOCKET
     + """
-    pause        →
+    w1 slow      →
     send a       →
     close        → closed: server disconnect
     w1 lost      → discard
@@ -482,11 +508,11 @@ SCRIPTS = {
     """,
     "a slow reader": WEBSOCKET
     + """
-    pause                  →
+    w1 slow                →
     send 0123456789        →
     drop abc               →
     send 0123456789        → over 22
-    resume                 → w1>40123456789+40123456789; drained
+    w1 fast                → w1>40123456789+40123456789; drained
     """,
     "an aborted answer counts again": POLLING
     + """
@@ -497,7 +523,7 @@ SCRIPTS = {
     """,
     "a stalled reader is pinged in vain": WEBSOCKET
     + """
-    pause                  →
+    w1 slow                →
     @300 tick              →
     @500 tick              → w1.abort; closed: ping timeout; discard
     """,
@@ -516,6 +542,15 @@ def test_an_empty_body_ends_the_session() -> None:
     player.step("p1 begin")
     actions = player.session.post(number("p1"), b"", 0)
     assert do.Closed(do.CloseReason.PARSE_ERROR) in actions
+
+
+def test_nothing_waits_after_the_end() -> None:
+    player = Player()
+    player.play(POLLING)
+    player.play("g2 →\n send a → g2=4a\n @300 tick →\n @500 tick → closed: ping timeout; discard")
+    player.play("g2 aborted →")
+    assert player.session is not None
+    assert player.session.unsent == 0
 
 
 def test_upgrades_can_be_switched_off() -> None:
@@ -556,7 +591,7 @@ def test_deadlines_to_the_millisecond() -> None:
     assert session.deadline == 500
     player.play("@333 w1 < 3 →")
     assert session.deadline == 633
-    player.play("pause →\n send abc →")
+    player.play("w1 slow →\n send abc →")
     assert session.unsent == 4
     player.play("@400 close → closed: server disconnect")
     assert session.deadline == 800
@@ -566,9 +601,7 @@ def test_deadlines_to_the_millisecond() -> None:
 
 
 steps = st.one_of(
-    st.sampled_from(
-        ["pause", "resume", "close", "tick", "send a", "send 0x00ff", "drop 0123456789"]
-    ),
+    st.sampled_from(["close", "tick", "send a", "send 0x00ff", "drop 0123456789"]),
     st.builds(
         "{}{} {}".format,
         st.sampled_from("gp"),
@@ -578,7 +611,21 @@ steps = st.one_of(
     st.builds(
         "{} {}".format,
         st.sampled_from(["w1", "w2"]),
-        st.sampled_from(["", "< 2probe", "< 5", "< 4a", "< 0x01", "< 1", "< x", "lost", "broken"]),
+        st.sampled_from(
+            [
+                "",
+                "< 2probe",
+                "< 5",
+                "< 4a",
+                "< 0x01",
+                "< 1",
+                "< x",
+                "lost",
+                "broken",
+                "slow",
+                "fast",
+            ]
+        ),
     ).map(str.strip),
 )
 ADVANCE = st.integers(0, 120)
