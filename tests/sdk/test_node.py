@@ -151,7 +151,8 @@ def block(mark: str) -> str:
 )
 async def test_the_guide(server: RealtimeServer, folder: Path, name: str, said: list[str]) -> None:
     program = await Program.start(folder / name, block(name), server.url, token())
-    assert await program.rest() == said
+    # Two clients of one program hear the server in an order of their own.
+    assert sorted(await program.rest()) == sorted(said)
 
 
 async def test_it_says_saving_until_the_journal_has_it(
