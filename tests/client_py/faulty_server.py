@@ -1,13 +1,15 @@
 """A server that is broken on purpose: ``python faulty_server.py FAULT serve …``.
 
 ``early-ack`` answers before the journal has the operation; ``no-dedup`` commits a resent
-operation once more. The replay must notice both.
+operation once more; ``once FILE`` starts a single time. The replay must notice them all.
 """
 
 import asyncio
 import dataclasses
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from stretto_core.authority import Authority, Staged, Submission
@@ -29,7 +31,7 @@ async def append_later(
     entries: Sequence[Entry],
     hashes: Sequence[str],
 ) -> AppendResult:
-    """Say that it is durable, and make it so half a second later."""
+    """Say that it is durable, and make it so a little later."""
     queue = _queue_of(journal)
     queue.put_nowait((doc, epoch, base, entries, hashes))
     return Appended()
@@ -80,4 +82,10 @@ if __name__ == "__main__":
     elif fault == "no-dedup":
         Authority.stage = stage_again  # type: ignore[method-assign, assignment]
         sqlite_queries.advance_clients = advance_anyway  # type: ignore[attr-defined]
+    elif fault == "once":
+        started = Path(sys.argv.pop(1))
+        if started.exists():
+            print("this server starts once", file=sys.stderr)
+            sys.exit(3)
+        started.write_text(str(os.getpid()))
     sys.exit(main(sys.argv[1:]))

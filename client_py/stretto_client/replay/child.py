@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from stretto_core.errors import Unavailable
+from stretto_core.errors import StrettoError, Unavailable
 
 READY_S: Final = 20.0
 STOP_S: Final = 30.0
@@ -98,7 +98,8 @@ class Killer:
         self._moments = sorted(self._random.randint(low, high) for _ in range(times))
         self._killing = False
         self.played = 0
-        self.problem: str | None = None
+        self.failure: asyncio.Future[StrettoError] = asyncio.get_running_loop().create_future()
+        """Set to the reason when the server did not come back."""
 
     async def submitted(self, answering: "asyncio.Future[dict[str, Any]]") -> None:
         """Be told of a submit that was just sent; perhaps kill before its answer comes."""
@@ -112,6 +113,10 @@ class Killer:
             self._moments.pop(0)
             await self._child.kill()
             await self._child.start()
+        except StrettoError as error:
+            # Not raised here: to the client it would be one more passing loss.
+            if not self.failure.done():
+                self.failure.set_result(error)
         finally:
             self._killing = False
 

@@ -5,6 +5,7 @@ import asyncio
 import json
 import random
 import secrets
+import signal
 import statistics
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from stretto_client.replay.player import Author, Measured, MeasuredClient, Stage
 from stretto_client.replay.recorded import edits_of
 from stretto_client.replay.traces import Trace, TraceError, read_trace
 from stretto_core.entries import Entry
-from stretto_core.errors import StrettoError, Unauthenticated
+from stretto_core.errors import StrettoError, Unauthenticated, Unavailable
 from stretto_core.protocol import DOCS
 
 MOST_PATCHES_PER_SUBMIT = 4
@@ -44,16 +45,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COMMAND",
         help="start this server for the replay ('stretto serve --dev' when there is no --url)",
     )
-    parser.add_argument("--kill", type=int, default=0, metavar="N", help="SIGKILL it N times")
+    parser.add_argument("--kill", type=_count, default=0, metavar="N", help="SIGKILL it N times")
     parser.add_argument(
         "--seed", type=int, default=1, help="decides when it is killed and what is sent twice (1)"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="play the first N patches only")
+    parser.add_argument("--limit", type=_count, metavar="N", help="play the first N patches only")
     parser.add_argument("--doc", help="the document's id (a random one)")
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+_count.__name__ = "count"  # what argparse calls it
+
+
 async def run(arguments: argparse.Namespace) -> int:
-    """Play a trace; return 0 when everything held, 1 after a violation, 2 for wrong usage."""
+    """Play a trace; return 0 when everything held, 1 after a violation, 2 for wrong usage.
+
+    Cancelled, also by SIGTERM, it ends the server that it started.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    terminated = False
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    with suppress(NotImplementedError):  # Windows
+        loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await _run(arguments)
+    except asyncio.CancelledError:
+        if not terminated:
+            raise
+        return 128 + signal.SIGTERM
+    finally:
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGTERM)
+
+
+async def _run(arguments: argparse.Namespace) -> int:
     try:
         trace = read_trace(arguments.file).limited(arguments.limit)
     except TraceError as error:
@@ -92,7 +130,7 @@ async def _with_child(
         if (code := await child.stop()) != 0:
             measured.problems.append(f"the server ended with exit code {code}")
         print(f"server killed {child.kills} times, journal {child.journal}")
-        if child.journal.startswith("sqlite:"):
+        if not child.journal.startswith("memory:"):  # which ended with its process
             await _audit_journal(child.journal, doc, measured, environ)
     finally:
         await child.kill()
@@ -126,7 +164,7 @@ async def _play_and_compare(
     killer: Killer | None,
 ) -> None:
     tokens = [token or await guest_token(url, f"Author {n + 1}") for n in range(trace.authors + 1)]
-    submitted = killer.submitted if killer is not None else None
+    submitted, failure = (killer.submitted, killer.failure) if killer else (None, None)
     clients = [
         MeasuredClient(url, one, measured, random.Random(f"{seed} {number}"), submitted)
         for number, one in enumerate(tokens[:-1])
@@ -142,12 +180,17 @@ async def _play_and_compare(
         started = time.perf_counter()
         with _progress(trace.patch_count, killer) as progress:
             try:
-                await Stage(authors, progress).play(list(edits_of(trace)))
+                await Stage(authors, progress, failure=failure).play(list(edits_of(trace)))
             except* StrettoError as group:
                 reasons = {str(error) for error in group.exceptions}
                 measured.problems.append(f"playing stopped: {'; '.join(sorted(reasons))}")
         _print_speed(measured, time.perf_counter() - started)
-        await _compare(url, tokens[-1], doc, trace, authors, measured)
+        if failure is not None and failure.done():
+            return  # without a server there is nothing to compare; the journal is read later
+        try:
+            await _compare(url, tokens[-1], doc, trace, authors, measured)
+        except StrettoError as error:
+            measured.problems.append(f"nothing was compared: {error.message}")
     finally:
         for client in clients:
             await client.close()
@@ -208,15 +251,21 @@ async def fetch_log(client: RealtimeClient, doc: str, epoch: str, head: int) -> 
 
 
 async def guest_token(url: str, name: str) -> str:
-    """Return a guest's token of a ``--dev`` server. Raises Unauthenticated with what to do."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(f"{url}/dev/token", json={"name": name}) as response,
-    ):
-        if response.status != 200:
-            raise Unauthenticated("this server gives no guest tokens: use --token")
-        token: str = (await response.json())["token"]
-        return token
+    """Return a guest's token of a ``--dev`` server.
+
+    Raises Unauthenticated with what to do, and Unavailable where no server is reached.
+    """
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{url.rstrip('/')}/dev/token", json={"name": name}) as response,
+        ):
+            if response.status != 200:
+                raise Unauthenticated("this server gives no guest tokens: use --token")
+            token: str = (await response.json())["token"]
+            return token
+    except (aiohttp.ClientError, OSError) as error:
+        raise Unavailable(f"no guest token from {url}: {error}") from error
 
 
 @contextmanager
@@ -244,7 +293,7 @@ def _progress(total: int, killer: Killer | None) -> Iterator[Callable[[int], Non
             if killer is not None:
                 killer.played = done
             bar.advance(task, patches)
-            if not console.is_terminal and before * 10 // total != done * 10 // total:
+            if not console.is_terminal and patches and before * 10 // total != done * 10 // total:
                 print(f"{done * 100 // total} % of {total} patches", file=sys.stderr)
 
         yield advance

@@ -16,7 +16,7 @@ from typing import Any, Final
 from stretto_client.client import RealtimeClient
 from stretto_client.document import LiveDocument
 from stretto_client.replay.recorded import Edit, operation_of
-from stretto_core.errors import StrettoError
+from stretto_core.errors import StrettoError, Unavailable
 from stretto_core.ot import apply, transform
 from stretto_core.protocol import DOCS
 from stretto_core.replica import Confirmed
@@ -27,6 +27,9 @@ MOST_BUFFERED: Final = 2
 trace travels in many operations and not in a few large ones."""
 
 SENT_TWICE: Final = 0.02
+
+STALL_S: Final = 60.0
+"""So long nothing moves only where something is broken: a killed server is back in seconds."""
 
 Submitted = Callable[["asyncio.Future[dict[str, Any]]"], Awaitable[None]]
 
@@ -105,6 +108,7 @@ class Author:
         self.moved = asyncio.Event()
         document.on("confirmed", self._confirmed)
         document.on("change", self._changed)
+        document.on("closed", self._changed)
 
     async def play(self, edit: Edit) -> None:
         """Make one row's edit, patch by patch."""
@@ -123,9 +127,22 @@ class Author:
         self._settle()
 
     async def wait(self) -> None:
-        """Wait until something moved: a change, a confirmation."""
-        self.moved.clear()
-        await self.moved.wait()
+        """Wait until something moved: a change, a confirmation.
+
+        Raises the error that closed the document, after which nothing moves.
+        """
+        if self.document.replica.closed is None:
+            self.moved.clear()
+            await self.moved.wait()
+        if self.document.replica.closed is not None:
+            raise self.document.replica.closed
+
+    def describe(self) -> str:
+        """Return where this author stands, for a report."""
+        replica = self.document.replica
+        flying = replica.in_flight
+        waiting = "nothing in flight" if flying is None else f"seq {flying.seq} in flight"
+        return f"is {self.document.status} at version {replica.version} with {waiting}"
 
     def _buffered(self) -> int:
         replica = self.document.replica
@@ -154,19 +171,54 @@ class Author:
 class Stage:
     """All authors, each playing its own rows as soon as it received what was recorded."""
 
-    def __init__(self, authors: Sequence[Author], progress: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        authors: Sequence[Author],
+        progress: Callable[[int], None],
+        *,
+        failure: "asyncio.Future[StrettoError] | None" = None,
+        stall_s: float = STALL_S,
+    ) -> None:
+        """``failure`` is set when going on is of no use."""
         self._authors = authors
         self._progress = progress
+        self._failure = failure or asyncio.get_running_loop().create_future()
+        self._stall_s = stall_s
 
     async def play(self, edits: Sequence[Edit]) -> None:
-        """Play everything, and wait until it is saved. The first failure is raised."""
+        """Play everything, and wait until it is saved.
+
+        The failures that ended it are raised as a group: the server lost what somebody
+        waits for, a document was closed.
+        """
         rows: list[list[Edit]] = [[] for _ in self._authors]
         for edit in edits:
             rows[edit.row.author].append(edit)
         owners = [edit.row.author for edit in edits]
         async with asyncio.TaskGroup() as group:
-            for number, own in enumerate(rows):
-                group.create_task(self._act(number, own, owners))
+            watching = group.create_task(self._watch())
+            await asyncio.wait(
+                [
+                    group.create_task(self._act(number, own, owners))
+                    for number, own in enumerate(rows)
+                ]
+            )
+            watching.cancel()
+
+    async def _watch(self) -> None:
+        """Raise when it failed, or when nothing moved for so long that nothing ever will."""
+        while True:
+            before = self._moves()
+            await asyncio.wait([self._failure], timeout=self._stall_s)
+            if self._failure.done():
+                raise self._failure.result()
+            if self._moves() == before:
+                states = [f"author {n} {a.describe()}" for n, a in enumerate(self._authors, 1)]
+                raise Unavailable(f"nothing moved for {self._stall_s:g} s: {', '.join(states)}")
+
+    def _moves(self) -> list[tuple[int, int, int]]:
+        replicas = [author.document.replica for author in self._authors]
+        return [(one.version, one.made, one.settled) for one in replicas]
 
     async def _act(self, number: int, edits: Sequence[Edit], owners: Sequence[int]) -> None:
         author = self._authors[number]

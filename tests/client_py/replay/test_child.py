@@ -93,7 +93,21 @@ async def test_it_kills_only_while_a_submit_is_in_flight() -> None:
     waiting.cancel()
 
 
-def test_the_moments_follow_from_the_seed() -> None:
+async def test_a_server_that_does_not_come_back_is_no_passing_loss() -> None:
+    class Dead(Victim):
+        async def start(self) -> None:
+            raise Unavailable("the server did not start")
+
+    victim: Any = Dead()
+    killer = Killer(victim, 1, 100, 3)
+    killer.played = 100
+    waiting: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+    await killer.submitted(waiting)
+    assert "did not start" in killer.failure.result().message
+    waiting.cancel()
+
+
+async def test_the_moments_follow_from_the_seed() -> None:
     victim: Any = Victim()
     moments = [Killer(victim, 3, 1_000, seed)._moments for seed in (1, 1, 2)]
     assert moments[0] == moments[1] != moments[2]
