@@ -390,7 +390,7 @@ def test_ranges_of_a_version_that_memory_does_not_have() -> None:
 # Properties.
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_any_batch_is_what_one_after_the_other_would_be(data: st.DataObject) -> None:
     text = "abcdef"
@@ -412,6 +412,7 @@ def test_any_batch_is_what_one_after_the_other_would_be(data: st.DataObject) -> 
     assert replayed == both[0].text
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_an_old_base_is_carried_as_by_one_transform_after_the_other(data: st.DataObject) -> None:
     authority = opened(("abcd",))

@@ -2,7 +2,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stretto_core.ot import Operation, apply, inserted_length, normalize
@@ -79,6 +79,7 @@ def test_the_default_limits_take_the_longest_insertion_of_plain_text() -> None:
     assert encoded(first) <= PAGE_BYTES < encoded(first) + encoded(rest)
 
 
+@settings(deadline=None)
 @given(
     operations(len(DOCUMENT)),
     st.integers(2, 6),

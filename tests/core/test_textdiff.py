@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from stretto_core.ot import apply, inserted_length
 from stretto_core.textdiff import difference
@@ -25,6 +25,7 @@ def test_what_is_common_stays(before: str, after: str, expected: tuple[int | str
     assert difference(before, after) == expected
 
 
+@settings(deadline=None)
 @given(texts, texts)
 def test_it_turns_one_text_into_the_other(before: str, after: str) -> None:
     assert apply(before, difference(before, after)) == after

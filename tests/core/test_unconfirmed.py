@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from stretto_core.ot import apply
 from stretto_core.protocol import Limits
@@ -64,6 +64,7 @@ def test_deletions_that_are_cut_up_outgrow_the_limits() -> None:
     assert edits.is_outgrown(NARROW)
 
 
+@settings(deadline=None)
 @given(consecutive())
 def test_taking_back_leaves_only_the_buffer(edit: Edit) -> None:
     edits = Unconfirmed()
