@@ -104,13 +104,6 @@ class Journal:
     def compact(self, floor: int) -> None:
         self.floor = max(self.floor, min(floor, self.version))
 
-    def without_tail(self, version: int, epoch: str) -> "Journal":
-        """Return what a failover leaves that has the log up to ``version`` only."""
-        journal = Journal(epoch, checks_seqs=self.checks_seqs, keeps_fences=self.keeps_fences)
-        journal.append(0, self.log[:version], self.hashes[1 : version + 1])
-        journal.floor = min(self.floor, version)
-        return journal
-
     def replaced(self, epoch: str, text: str) -> "Journal":
         """Return another history that begins with ``text``."""
         journal = Journal(epoch)

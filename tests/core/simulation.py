@@ -2,10 +2,8 @@
 
 Two nodes share a journal. Messages wait until a random step moves them; connections break,
 nodes and replicas die and come back, appends happen that nobody hears of, frames are lost or
-come twice, operations are refused, old history is compacted away, and in some runs a journal
-loses its newest entries and goes on under another epoch. At the end everything is repaired,
-and all must agree with the log, which must hold every edit exactly once, but for those that
-the journal lost: whoever saw them is given them back.
+come twice, operations are refused, old history is compacted away. At the end everything is
+repaired, and all must agree with the log, which must hold every edit exactly once.
 
     python -m tests.core.simulation --seeds 10000 [--first N]
 """
@@ -60,7 +58,6 @@ class Peer:
     stored: str | None = None
     wire: Wire | None = None
     editor: str = ""
-    epoch: str = ""
     waiting: dict[str, int] = field(default_factory=dict)
     """Markers that are not known to be in the log, with the number of their edit."""
 
@@ -88,8 +85,6 @@ class Simulation:
         self.given_back: set[str] = set()
         self.excused: set[str] = set()
         """Markers that need not arrive: deleted before they were sent, or lost in a crash."""
-        self.rolled_back: set[str] = set()
-        """Markers that a journal had and lost."""
         self._frozen: Node | None = None
         self._judged = 0
         self._clients = 0
@@ -142,7 +137,6 @@ class Simulation:
             (self._swap, 1.0),
             (self._repeat, 0.5),
             (self._lose_frames, 0.8),
-            (self._roll_back, 0.15 if self.random.random() < 0.3 else 0.0),
         ]
         temper = self.random.choice([0.3, 1.0, 2.5])
         return calm + [
@@ -241,19 +235,16 @@ class Simulation:
 
     def _absorb(self, peer: Peer, effects: Sequence[Effect]) -> None:
         """Do what an editor does with effects, and compare it with the replica."""
-        before, offered = markers(peer.editor), set[str]()
         for effect in effects:
             if isinstance(effect, Changed):
                 peer.editor = apply(peer.editor, effect.op)
             elif isinstance(effect, Returned):
-                offered |= markers(effect.text)
-                self._take_returned(peer, effect)
+                self._demand(effect.origin is Origin.REFUSED, "no history was replaced here")
+                self.given_back |= markers(effect.text)
+                for marker in markers(effect.text):
+                    peer.waiting.pop(marker, None)
             self._demand(not isinstance(effect, Closed), "nothing closes the document")
         replica = peer.replica
-        if peer.epoch not in ("", replica.epoch):
-            vanished = before - markers(peer.editor)
-            self._demand(vanished <= offered, f"{peer.name} loses text silently")
-        peer.epoch = replica.epoch
         self._demand(peer.editor == replica.text, f"{peer.name} shows what it does not have")
         shown = replica.confirmed
         for pending in replica.pending:
@@ -261,23 +252,13 @@ class Simulation:
         self._demand(shown == replica.text, f"{peer.name} shows more than it has")
         self._check_saved(peer)
 
-    def _take_returned(self, peer: Peer, effect: Returned) -> None:
-        if effect.origin is Origin.REPLACED:
-            # All of the text, as an offer: what was unsent is carried over besides.
-            self._demand(self.journal.epoch != Journal().epoch, "no history was replaced here")
-            return
-        self.given_back |= markers(effect.text)
-        for marker in markers(effect.text):
-            peer.waiting.pop(marker, None)
-
     def _check_saved(self, peer: Peer) -> None:
         self._read_log()
         settled = peer.replica.made if peer.replica.is_saved else peer.replica.settled
         done = [marker for marker, edit in peer.waiting.items() if edit <= settled]
         for marker in done:
             del peer.waiting[marker]
-            kept = marker in self.logged or marker in self.rolled_back
-            self._demand(kept, f"{peer.name} says saved, and it is not")
+            self._demand(marker in self.logged, f"{peer.name} says saved, and it is not")
 
     def _read_log(self) -> None:
         for entry in self.journal.log[self._judged :]:
@@ -360,7 +341,7 @@ class Simulation:
             peer.wire.cut()
             peer.wire = None
         restored = Replica.restore(json.loads(peer.stored), self._fresh_client, limits=LIMITS)
-        peer.replica, peer.editor, peer.epoch = restored, restored.text, restored.epoch
+        peer.replica, peer.editor = restored, restored.text
         kept = markers("".join(map(inserted, restored.pending)))
         self._excuse(peer, set(peer.waiting) - kept)
         self.given_back -= kept  # it died before that was stored, and tries again
@@ -437,18 +418,6 @@ class Simulation:
             version = peer.node.authority.version
             peer.wire.send(Event("behind", {"doc": DOC, "version": version}))
 
-    def _roll_back(self) -> None:
-        """Let the journal lose its newest entries, and go on under another epoch."""
-        self._read_log()
-        kept = self.journal.version - min(self.journal.version, self.random.choice([0, 1, 4, 20]))
-        for entry in self.journal.log[kept:]:
-            self.rolled_back |= markers(inserted(entry.op))
-        self.journal = self.journal.without_tail(kept, f"{self.journal.epoch}+")
-        self.acknowledged = [one for one in self.acknowledged if one[2] <= kept]
-        self.logged, self._judged = {}, 0
-        for node in self.nodes:
-            node.adopt(self.journal)
-
     # The end.
 
     def _quiesce(self) -> None:
@@ -462,23 +431,7 @@ class Simulation:
         self._round(count=20)
         self._frozen = None
         self._round(count=600)
-        self._lose_the_last_frames()
-        self._round(count=600)
         self._demand(self._is_quiet(), "this never comes to rest")
-
-    def _lose_the_last_frames(self) -> None:
-        """Let some miss the very last edit: no later frame will tell them of the gap."""
-        self._insert()
-        for _ in range(3):  # whoever edited submits, and the node commits
-            for peer in self.peers:
-                self._send(peer)
-                if peer.wire is not None and peer.wire.up:
-                    peer.node.receive(peer.wire)
-            for node in self.nodes:
-                node.work()
-                self._tell(node)
-        for _ in self.peers:
-            self._lose_frames()
 
     def _round(self, count: int) -> None:
         for _ in range(count):
@@ -532,7 +485,7 @@ class Simulation:
         self._demand(max(self.logged.values(), default=1) == 1, "an edit is in the log twice")
         self._demand(not self.given_back & set(self.logged), "what was given back is in the log")
         made = set(map(chr, range(FIRST_MARKER, self._markers)))
-        lost = made - set(self.logged) - self.excused - self.given_back - self.rolled_back
+        lost = made - set(self.logged) - self.excused - self.given_back
         self._demand(not lost, "an edit is not in the log")
 
     def _demand(self, holds: bool, promise: str) -> None:
