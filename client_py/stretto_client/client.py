@@ -45,7 +45,8 @@ class RealtimeClient:
     ``token`` is a token, or a callable (plain or async) that returns a fresh one; with a
     callable the client renews it before it expires. A lost connection comes back by itself;
     documents keep working meanwhile. ``outbox`` is a file that carries unsent edits over a
-    restart of the process, one per user and process: see :meth:`unsent`.
+    restart of the process, one per user and process: see :meth:`unsent`. ``compression``
+    offers the server to compress long frames on the way.
 
     Events of :meth:`on`: ``sync.update`` ``{doc, version, op, user}`` after each remote
     change, those of :class:`~stretto_client.room.LiveRoom`, ``connection.ready`` (the server's
@@ -59,6 +60,7 @@ class RealtimeClient:
         token: str | TokenProvider,
         *,
         outbox: str | Path | None = None,
+        compression: bool = False,
         transport: TransportFactory | None = None,
         rand: Callable[[], float] = random.random,
         backoff_scale: float = 1.0,
@@ -73,7 +75,9 @@ class RealtimeClient:
         self._random = rand
         self._backoff = Backoff(rand, scale=backoff_scale)
         self._make_transport = transport or (
-            lambda on_event, on_lost: SocketTransport(url, on_event, on_lost)
+            lambda on_event, on_lost: SocketTransport(
+                url, on_event, on_lost, compression=compression
+            )
         )
         self._transport: Transport | None = None
         self._listeners = Listeners()

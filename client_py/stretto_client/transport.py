@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import aiohttp
 import socketio
 
+from stretto_client.compression import WINDOW_BITS, ThriftyWebSocket
 from stretto_core.errors import (
     InternalError,
     InvalidRequest,
@@ -87,7 +88,10 @@ class _Packet(socketio.packet.Packet):  # type: ignore[misc]
 
 
 class SocketTransport:
-    """A Socket.IO connection: WebSocket where possible, else long-polling."""
+    """A Socket.IO connection: WebSocket where possible, else long-polling.
+
+    With ``compression`` it offers permessage-deflate to the server, which decides.
+    """
 
     def __init__(
         self,
@@ -100,8 +104,10 @@ class SocketTransport:
         connect_timeout: float = 10.0,
         request_timeout: float = 60.0,
         path: str = "/socket.io/",
+        compression: bool = False,
     ) -> None:
         self._url = url
+        self._compression = compression
         self._path = path
         self._namespaces = tuple(namespaces)
         self._transports = tuple(transports)
@@ -152,7 +158,7 @@ class SocketTransport:
 
     async def _open(self, token: str, transport: str) -> None:
         loop = asyncio.get_running_loop()
-        self._session = aiohttp.ClientSession()
+        self._session = aiohttp.ClientSession(ws_response_class=ThriftyWebSocket)
         self._sio = sio = socketio.AsyncClient(
             reconnection=False,
             logger=_quiet,
@@ -161,7 +167,10 @@ class SocketTransport:
             handle_sigint=False,
             http_session=self._session,
             request_timeout=self._connect_timeout,
-            websocket_extra_options={"max_msg_size": FRAME_BYTES},
+            websocket_extra_options={
+                "max_msg_size": FRAME_BYTES,
+                "compress": WINDOW_BITS if self._compression else 0,
+            },
         )
         self._joining = {name: loop.create_future() for name in self._namespaces}
         for name in self._namespaces:

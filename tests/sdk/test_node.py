@@ -19,6 +19,7 @@ from stretto_client import LiveDocument, RealtimeClient
 from stretto_server import RealtimeServer
 from stretto_server.app import NODE
 from stretto_server.auth import issue_token
+from tests.recording_proxy import recording
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "web_client"
@@ -353,3 +354,52 @@ async def start_server(data: Path, port: int) -> tuple[asyncio.subprocess.Proces
     assert process.stdout is not None
     async with asyncio.timeout(PATIENCE_S):
         return process, (await process.stdout.readline()).decode().strip()
+
+
+@pytest.mark.parametrize("compression", [False, True])
+async def test_long_frames_are_compressed_on_request(
+    tmp_path: Path, folder: Path, compression: bool
+) -> None:
+    code = """
+    const compression = process.argv[5] === "true";
+    const client = new RealtimeClient({ url, getToken: () => issue(60), compression });
+    const doc = await client.open("long");
+    doc.insert(0, "short");
+    await doc.saved();
+    doc.insert(0, "Much ado about nothing. ".repeat(500));
+    await doc.saved();
+    await client.close();
+    process.exit();
+    """
+    async with (
+        RealtimeServer(
+            port=0,
+            host="127.0.0.1",
+            secret=SECRET,
+            journal="memory://",
+            data=tmp_path,
+            drain=1.0,
+            compression=True,
+        ) as server,
+        recording(server.url) as recorder,
+    ):
+        program = await Program.start(
+            folder / "deflate.mjs",
+            PRELUDE + code,
+            recorder.url,
+            SECRET,
+            "ann",
+            json.dumps(compression),
+        )
+        await program.rest()
+        sent, answered = recorder.client.frames(), recorder.server.frames()
+    negotiated = recorder.server.head.get("sec-websocket-extensions", "")
+    assert ("permessage-deflate" in negotiated) is compression
+    assert ("sec-websocket-extensions" in recorder.client.head) is compression
+    assert [frame.is_compressed for frame in sent] == [
+        compression and len(frame.payload) >= 1024 for frame in sent
+    ]
+    for frames in (sent, answered):
+        (long,) = [frame for frame in frames if b"nothing. Much" in frame.payload]
+        assert long.is_compressed is compression
+        assert (long.size < 400) is compression

@@ -101,7 +101,8 @@ export class RealtimeClient extends Emitter<ClientEvents> {
     this.renewable = getToken !== undefined;
     this.reconnects = options.reconnect ?? true;
     this.random = options.random ?? Math.random;
-    this.dial = options.connect ?? connectSocket;
+    const { connect = connectSocket, compression } = options;
+    this.dial = (url, listener) => connect(url, listener, compression);
     this.vault = Vault.of(options.persist, {
       server: new URL(this.url, globalThis.location?.href).origin,
       newClient: newClientId,

@@ -23,7 +23,7 @@ export interface ClientOptions {
    * Locks, keeps them in the database `stretto/default`, `{ name }` in one of that name.
    */
   readonly persist?: PersistOption;
-  /** Ask for compressed frames. Accepted already; servers do not compress yet. */
+  /** In Node.js: offer the server to compress long frames. Browsers always do. */
   readonly compression?: boolean;
   /** For tests: another way to connect, another source of chance in [0, 1). */
   readonly connect?: Connect;

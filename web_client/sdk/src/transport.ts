@@ -7,6 +7,10 @@ import type { Namespace, Payload } from "./protocol.js";
 export const CONNECT_TIMEOUT_MS = 10_000;
 /** An answer may be a whole document over a slow line. */
 export const REQUEST_TIMEOUT_MS = 60_000;
+/** In Node.js: what is offered with `compression`. Shorter frames are sent as they are. */
+const DEFLATE = { threshold: 1024 };
+/** Offers nothing. Its type has no `false`, its documentation has. */
+const NO_DEFLATE = false as unknown as typeof DEFLATE;
 
 /** What a connection reports. Nothing comes after `lost`. */
 export interface ConnectionListener {
@@ -25,16 +29,21 @@ export interface Connection {
 }
 
 /** Makes connections; tests bring their own. */
-export type Connect = (url: string, listener: ConnectionListener) => Promise<Connection>;
+export type Connect = (
+  url: string,
+  listener: ConnectionListener,
+  compression?: boolean,
+) => Promise<Connection>;
 
 /**
  * Connect to the server at `url`, by WebSocket where possible.
  *
  * A connection is used once: whoever wants it back makes a new one, so that nothing of an old
- * one reaches it. Rejects with `unavailable` when the server cannot be reached.
+ * one reaches it. `compression` offers permessage-deflate where the platform leaves that to us.
+ * Rejects with `unavailable` when the server cannot be reached.
  */
-export const connectSocket: Connect = (url, listener) => {
-  const connection = new SocketConnection(url, listener);
+export const connectSocket: Connect = (url, listener, compression = false) => {
+  const connection = new SocketConnection(url, listener, compression);
   return connection.open().then(() => connection);
 };
 
@@ -48,6 +57,7 @@ class SocketConnection implements Connection {
   constructor(
     url: string,
     private readonly listener: ConnectionListener,
+    compression: boolean,
   ) {
     this.manager = new Manager(url, {
       autoConnect: false,
@@ -55,6 +65,7 @@ class SocketConnection implements Connection {
       transports: ["websocket", "polling"],
       tryAllTransports: true,
       timeout: CONNECT_TIMEOUT_MS,
+      perMessageDeflate: compression ? DEFLATE : NO_DEFLATE,
     });
     this.manager.on("close", (reason) => this.lose(connectionLost(`connection lost: ${reason}`)));
   }
