@@ -1,0 +1,73 @@
+"""Interleaved rounds: whatever slows the machine down for a while meets every contender."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from subprocess import SubprocessError
+from typing import Any
+
+from bench.report import progress
+
+Figures = Mapping[str, float]
+"""What one run of one contender gave; ``generator_share`` is the generator's share of its core."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What contenders do in turns; ``measure`` takes a contender's name."""
+
+    name: str
+    contenders: tuple[str, ...]
+    measure: Callable[[str], Figures]
+
+
+@dataclass(slots=True)
+class Found:
+    """The figures of one measurement, round by round, and what went wrong."""
+
+    rounds: list[dict[str, Figures]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        rounds = [
+            {
+                name: {key: round(value, 4) for key, value in one.items()}
+                for name, one in all_.items()
+            }
+            for all_ in self.rounds
+        ]
+        return {"rounds": rounds, "errors": list(self.errors)}
+
+
+def run_rounds(measurements: Sequence[Measurement], rounds: int) -> dict[str, Found]:
+    """Make every measurement ``rounds`` times with each contender; return what was found.
+
+    A run that fails is an error of its measurement, and the others go on.
+    """
+    found = {one.name: Found() for one in measurements}
+    for number in range(rounds):
+        for measurement in measurements:
+            where = f"round {number + 1} of {rounds}, {measurement.name}"
+            figures = dict(_turns(measurement, number, where, found[measurement.name].errors))
+            found[measurement.name].rounds.append(figures)
+    return found
+
+
+def _turns(
+    measurement: Measurement, number: int, where: str, errors: list[str]
+) -> Iterator[tuple[str, Figures]]:
+    """Let each contender run once; who begins changes from round to round."""
+    shift = number % len(measurement.contenders)
+    for name in measurement.contenders[shift:] + measurement.contenders[:shift]:
+        try:
+            figures = measurement.measure(name)
+        except (RuntimeError, OSError, SubprocessError) as error:
+            errors.append(f"{where}, {name}: {error}")
+            progress(errors[-1])
+        else:
+            progress(f"{where}, {name}: {_shown(figures)}")
+            yield name, figures
+
+
+def _shown(figures: Figures) -> str:
+    return ", ".join(f"{key} {value:,.4g}" for key, value in figures.items())
