@@ -5,13 +5,14 @@ hostile or broken client may send; they must reach the payload checks, which nam
 """
 
 import json
-import math
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 try:
     import orjson
 except ImportError:  # the server runs without it, only slower
     orjson = None  # type: ignore[assignment]
+
+from stretto_core.eio.socketio import loads_finite
 
 JSONDecodeError = json.JSONDecodeError
 
@@ -47,7 +48,7 @@ def _parse(text: str | bytes) -> Any:
         except orjson.JSONDecodeError:
             pass
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        return loads_finite(text if isinstance(text, str) else text.decode())
     except RecursionError:
         raise ValueError("JSON nested too deep") from None
 
@@ -67,14 +68,3 @@ def _is_deeper(value: Any, most: int) -> bool:
             return False
         level = [each for one in inner for each in (one.values() if type(one) is dict else one)]
     return True
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"{text} is beyond all numbers")
-    return number
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

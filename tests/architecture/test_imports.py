@@ -18,6 +18,7 @@ IMPURE = {
 CORE_MAY_IMPORT = {
     *("array", "base64", "bisect", "collections", "dataclasses", "difflib", "enum", "functools"),
     *("hashlib", "itertools", "json", "math", "operator", "re", "struct", "typing"),
+    *("zlib",),
     "stretto_core",
 }
 SCHEMAS = {"stretto_core.protocol", "stretto_core.replies"}

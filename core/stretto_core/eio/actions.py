@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from stretto_core.eio.handshake import Refusal
 from stretto_core.eio.packets import PACKETS_PER_RESPONSE, Packet, PacketType
+from stretto_core.eio.violations import Reason
 
 
 class CloseReason(StrEnum):
@@ -52,10 +53,14 @@ class WriteFrames:
 
 @dataclass(frozen=True, slots=True)
 class CloseWebSocket:
-    """Close a WebSocket: after its closing handshake, or at once when ``abort``."""
+    """Close a WebSocket: after its closing handshake, or at once when ``abort``.
+
+    ``violation`` is what its peer did wrong, for the status code.
+    """
 
     websocket: int
     abort: bool = False
+    violation: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +94,13 @@ class Drained:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The session ended for the application. Told once."""
+    """The session ended for the application. Told once.
+
+    ``violation`` goes with a parse error.
+    """
 
     reason: CloseReason
+    violation: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,11 @@ class Heartbeat:
         self.at = now + self.timeout
         return True
 
+    def postpone(self, now: int) -> None:
+        """Give an answer under way more time: it was this side that did not read."""
+        if self._pinged:
+            self.at = now + self.timeout
+
     def pong(self, now: int) -> None:
         """Count the next interval from a pong. One that nobody asked for changes nothing."""
         if self._pinged:

@@ -8,9 +8,7 @@ base64.
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 from typing import Final
 
 from stretto_core.eio.violations import Reason, Violation
@@ -37,36 +35,54 @@ class PacketType(StrEnum):
     NOOP = "6"
 
 
-@dataclass(frozen=True)
 class Packet:
-    """One packet. Its encoded forms are made once, however many peers get it.
+    """One packet; never changed. Its encoded forms are made once, however many peers get it.
 
     Only messages are binary; anything else raises ValueError.
     """
 
-    type: PacketType
-    data: str | bytes = ""
+    __slots__ = ("_record", "_size", "data", "type")
 
-    def __post_init__(self) -> None:
-        if isinstance(self.data, bytes) and self.type is not PacketType.MESSAGE:
-            raise ValueError(f"a packet of type {self.type.name} cannot be binary")
+    def __init__(self, kind: PacketType, data: str | bytes = "") -> None:
+        if type(data) is bytes and kind is not PacketType.MESSAGE:
+            raise ValueError(f"a packet of type {kind.name} cannot be binary")
+        self.type = kind
+        self.data = data
+        self._record: str | None = None
+        self._size = -1
 
-    @cached_property
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Packet):
+            return NotImplemented
+        return self.type is other.type and self.data == other.data
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.data))
+
+    def __repr__(self) -> str:
+        return f"Packet({self.type.name}, {self.data!r})"
+
+    @property
     def frame(self) -> str | bytes:
         """The WebSocket's form: text, or the bare bytes of a binary message."""
         return self.data if isinstance(self.data, bytes) else self.type + self.data
 
-    @cached_property
+    @property
     def record(self) -> str:
         """The form in a payload: text, or ``b`` and base64."""
-        if isinstance(self.data, bytes):
-            return "b" + base64.b64encode(self.data).decode("ascii")
-        return self.type + self.data
+        if self._record is None:
+            if isinstance(self.data, bytes):
+                self._record = "b" + base64.b64encode(self.data).decode("ascii")
+            else:
+                self._record = self.type + self.data
+        return self._record
 
-    @cached_property
+    @property
     def size(self) -> int:
         """The bytes of the frame. Raises UnicodeEncodeError for a lone surrogate."""
-        return _utf8_length(self.frame)
+        if self._size < 0:
+            self._size = _utf8_length(self.frame)
+        return self._size
 
 
 _TYPES: Final = {str(each): each for each in PacketType}

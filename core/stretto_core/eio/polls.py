@@ -12,6 +12,8 @@ from stretto_core.eio.packets import Packet, PacketType, encode_payload
 class Polls:
     """``waiting`` is the GET that is not answered yet."""
 
+    __slots__ = ("_packets", "_sending", "waiting")
+
     def __init__(self, waiting: int | None = None) -> None:
         self.waiting = waiting
         self._sending: int | None = None

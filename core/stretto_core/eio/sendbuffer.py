@@ -14,14 +14,17 @@ from stretto_core.eio.packets import Packet
 class SendBuffer:
     """A queue of packets, ``size`` bytes in all; ``limit`` is a mark, not a wall."""
 
+    __slots__ = ("_limit", "_queue", "_volatile", "size")
+
     def __init__(self, limit: int) -> None:
         self.size = 0
         self._limit = limit
         self._volatile = 0
-        self._queue: deque[tuple[Packet, bool]] = deque()
+        # Most connections never let anything wait, and a deque takes 600 bytes.
+        self._queue: deque[tuple[Packet, bool]] | None = None
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._queue) if self._queue is not None else 0
 
     @property
     def over(self) -> bool:
@@ -38,28 +41,36 @@ class SendBuffer:
             excess -= self._drop_volatile(excess)
         if volatile and excess > 0:
             return
+        if self._queue is None:
+            self._queue = deque()
         self._queue.append((packet, volatile))
         self._count(packet, volatile, 1)
 
     def take(self, most: int | None = None) -> tuple[Packet, ...]:
         """Remove and return the first packets, all of them when ``most`` is None."""
-        count = len(self._queue) if most is None else min(most, len(self._queue))
+        queue = self._queue
+        if queue is None:
+            return ()
         packets = []
-        for _ in range(count):
-            packet, volatile = self._queue.popleft()
+        for _ in range(len(queue) if most is None else min(most, len(queue))):
+            packet, volatile = queue.popleft()
             self._count(packet, volatile, -1)
             packets.append(packet)
+        if not queue:
+            self._queue = None
         return tuple(packets)
 
     def put_back(self, packets: Sequence[Packet]) -> None:
         """Queue packets before all others: they were taken and did not arrive."""
+        if self._queue is None:
+            self._queue = deque()
         for packet in reversed(packets):
             self._queue.appendleft((packet, False))
             self._count(packet, False, 1)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._queue.clear()
+        self._queue = None
         self.size = self._volatile = 0
 
     def _count(self, packet: Packet, volatile: bool, sign: int) -> None:
@@ -69,10 +80,11 @@ class SendBuffer:
     def _drop_volatile(self, excess: int) -> int:
         """Drop the oldest volatile packets of ``excess`` bytes; return the bytes freed."""
         before = self.size
-        queue, self._queue = self._queue, deque()
-        for packet, volatile in queue:
+        kept: deque[tuple[Packet, bool]] = deque()
+        for packet, volatile in self._queue or ():
             if volatile and before - self.size < excess:
                 self._count(packet, volatile, -1)
             else:
-                self._queue.append((packet, volatile))
+                kept.append((packet, volatile))
+        self._queue = kept
         return before - self.size

@@ -20,7 +20,7 @@ from stretto_core.eio.packets import Packet, PacketType, decode_frame, decode_pa
 from stretto_core.eio.polls import Polls
 from stretto_core.eio.sendbuffer import SendBuffer
 from stretto_core.eio.upgrade import PONG_PROBE, Outcome, Trial
-from stretto_core.eio.violations import Violation
+from stretto_core.eio.violations import Reason, Violation
 
 OK: Final = b"ok"
 """The answer to a POST ("HTTP long-polling": status 200 and ``ok``)."""
@@ -42,6 +42,11 @@ class Phase(Enum):
 class Session:
     """The state of one sid. Start it with :meth:`open_polling` or :meth:`open_websocket`."""
 
+    __slots__ = (
+        *("_actions", "_buffer", "_closing_by", "_heartbeat", "_paused", "_polls", "_post"),
+        *("_reading", "_settings", "_told_over", "_trial", "_websocket", "phase", "sid"),
+    )
+
     def __init__(self, sid: str, settings: SessionSettings, now: int) -> None:
         self.sid = sid
         self.phase = Phase.OPEN
@@ -54,6 +59,7 @@ class Session:
         self._paused: int | None = None
         self._trial: Trial | None = None
         self._heartbeat = Heartbeat.start(settings.ping_interval, settings.ping_timeout, now)
+        self._reading = True
         self._closing_by = 0
         self._actions: list[Action] = []
 
@@ -90,6 +96,17 @@ class Session:
     def unsent(self) -> int:
         """The bytes that wait."""
         return self._buffer.size
+
+    @property
+    def direct(self) -> int | None:
+        """The WebSocket to which a message may be written at once, past :meth:`send`.
+
+        Its text frames that begin with ``4`` are messages, and may be taken past
+        :meth:`frame` too: nothing else would come of either.
+        """
+        if self.phase is Phase.OPEN and self._paused is None and not len(self._buffer):
+            return self._websocket
+        return None
 
     # HTTP requests ("HTTP long-polling").
 
@@ -142,10 +159,10 @@ class Session:
         self._post = None
         packets = decode_payload(body, self._settings.max_payload)
         if isinstance(packets, Violation):
-            self._end(CloseReason.PARSE_ERROR)
+            self._end(CloseReason.PARSE_ERROR, violation=packets.reason)
         for packet in packets if isinstance(packets, list) else ():
             self._receive(packet, now)
-        if do.Closed(CloseReason.PARSE_ERROR) in self._actions:
+        if any(isinstance(one, do.Closed) and one.violation for one in self._actions):
             self._refuse(post, ErrorCode.BAD_REQUEST)
         else:
             self._actions.append(do.Respond(post, OK))
@@ -179,9 +196,18 @@ class Session:
             self._try_out(self._trial, packet, now)
         elif websocket == self._websocket:
             if isinstance(packet, Violation):
-                self._end(CloseReason.PARSE_ERROR)
+                self._end(CloseReason.PARSE_ERROR, violation=packet.reason)
             else:
                 self._receive(packet, now)
+        return self._done()
+
+    def frame_refused(self, websocket: int, reason: Reason) -> list[Action]:
+        """Note that a WebSocket's bytes were no frame, of a trial or of the session's own."""
+        if self._trial is not None and websocket == self._trial.websocket:
+            self._actions.append(do.CloseWebSocket(websocket, violation=reason))
+            self._trial = None
+        elif websocket == self._websocket:
+            self._end(CloseReason.PARSE_ERROR, violation=reason)
         return self._done()
 
     def websocket_lost(self, websocket: int, *, error: bool = False) -> list[Action]:
@@ -203,6 +229,15 @@ class Session:
             self._paused = None
             self._flush()
         return self._done()
+
+    def stop_reading(self) -> None:
+        """Forgive silence: this side does not read what the peer sends, pongs included."""
+        self._reading = False
+
+    def resume_reading(self, now: int) -> None:
+        """Count silence again, from now on."""
+        self._reading = True
+        self._heartbeat.postpone(now)
 
     # The application.
 
@@ -231,6 +266,16 @@ class Session:
             if self._websocket is None:
                 self._buffer.append(_CLOSE)
             self._flush()
+        return self._done()
+
+    def refuse(self, reason: Reason) -> list[Action]:
+        """End the session for what a message of the peer held."""
+        self._end(CloseReason.PARSE_ERROR, violation=reason)
+        return self._done()
+
+    def abort(self) -> list[Action]:
+        """End the session without a word: its peer takes nothing."""
+        self._end(CloseReason.TRANSPORT_ERROR, abort=True)
         return self._done()
 
     # The clock ("Heartbeat").
@@ -266,6 +311,8 @@ class Session:
         if self._heartbeat.beat(now):
             self._buffer.append(_PING)
             self._flush()
+        elif not self._reading:
+            self._heartbeat.postpone(now)
         else:
             self._end(CloseReason.PING_TIMEOUT, abort=True)
 
@@ -282,7 +329,7 @@ class Session:
         elif packet == _PONG:
             self._heartbeat.pong(now)
         else:
-            self._end(CloseReason.PARSE_ERROR)
+            self._end(CloseReason.PARSE_ERROR, violation=Reason.UNEXPECTED_TYPE)
 
     def _try_out(self, trial: Trial, packet: Packet | Violation, now: int) -> None:
         """Take a frame of a WebSocket on trial; whatever it says, polling loses nothing."""
@@ -362,7 +409,9 @@ class Session:
 
     # The end.
 
-    def _end(self, reason: CloseReason, *, abort: bool = False) -> None:
+    def _end(
+        self, reason: CloseReason, *, abort: bool = False, violation: Reason | None = None
+    ) -> None:
         """End the session now; what waits is dropped.
 
         "HTTP long-polling": a waiting poll is answered, with noop to a client that closed
@@ -377,9 +426,9 @@ class Session:
             self._refuse(self._post, ErrorCode.UNKNOWN_SID)
         self._drop_trial()
         if self._websocket is not None:
-            self._actions.append(do.CloseWebSocket(self._websocket, abort))
+            self._actions.append(do.CloseWebSocket(self._websocket, abort, violation))
         if self.phase is Phase.OPEN:
-            self._actions.append(do.Closed(reason))
+            self._actions.append(do.Closed(reason, violation))
         self._actions.append(do.Discard())
         self.phase = Phase.GONE
         self._post = None

@@ -10,9 +10,9 @@ packet's bytes, depth and numbers are limited, because a server relays what it d
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, NoReturn
 
 from stretto_core.eio.payloads import Survey, deconstruct, reconstruct, survey
 from stretto_core.eio.violations import Reason, Violation
@@ -57,8 +57,7 @@ _WITHOUT_BINARY: Final = {
 _WITH_BINARY: Final = {plain: binary for binary, plain in _WITHOUT_BINARY.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class SocketPacket:
+class SocketPacket(NamedTuple):
     """A packet with its binary data in place; ``data`` is None where there is no payload."""
 
     type: PacketType
@@ -67,11 +66,41 @@ class SocketPacket:
     data: Any = None
 
 
+_PLAIN: Final = re.compile(r"([23])(?:(/[^,]*),)?([0-9]{0,15})(?=\[)")
+"""The head of an event or ack without attachments, which is nearly every packet."""
+_PLAIN_TYPES: Final = {"2": PacketType.EVENT, "3": PacketType.ACK}
 _HEADER: Final = re.compile(r"([0-6])(?:([0-9]*)-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)")
 """All but the payload. Digits are ASCII: other scripts' would pass ``str.isdigit``."""
 
+class NotFiniteError(ValueError):
+    """Raised for JSON with NaN, Infinity or a number that a relay would make one of them."""
+
+
 Loads = Callable[[str], Any]
 Dumps = Callable[[Any], str]
+
+
+def loads_finite(text: str) -> Any:
+    """Return the value of JSON; raises ValueError for numbers that are no finite doubles."""
+    return json.loads(text, parse_constant=_refuse, parse_float=_double, parse_int=_integer)
+
+
+def _refuse(name: str) -> NoReturn:
+    raise NotFiniteError(name)
+
+
+def _double(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise NotFiniteError(digits)
+    return number
+
+
+def _integer(digits: str) -> int:
+    # The largest double has 309 digits; int() of very many would be slow besides.
+    if len(digits) > 300:
+        _double(digits)
+    return int(digits)
 
 
 def dumps_finite(value: Any) -> str:
@@ -109,16 +138,25 @@ class Decoder:
     After a violation it refuses everything else for the same reason: close the connection.
     """
 
+    __slots__ = (
+        *("_loads", "_max_attachments", "_max_bytes", "_max_depth", "_pending", "_types"),
+        "_violation",
+    )
+
     def __init__(
         self,
         *,
-        loads: Loads = json.loads,
+        loads: Loads = loads_finite,
         types: frozenset[PacketType] = CLIENT_TYPES,
         max_bytes: int = MAX_BYTES,
         max_attachments: int = MAX_ATTACHMENTS,
         max_depth: int = MAX_DEPTH,
     ) -> None:
-        """Limit what a peer may send; ``loads`` raises ValueError for what is not JSON."""
+        """Limit what a peer may send.
+
+        ``loads`` raises ValueError for what is not JSON or not finite, RecursionError or
+        ValueError for what is nested too deep for it.
+        """
         self._loads = loads
         self._types = types
         self._max_bytes = max_bytes
@@ -131,11 +169,34 @@ class Decoder:
         """Take a message: a packet is complete, or impossible, or None while it is neither."""
         if self._violation is not None:
             return self._violation
+        if self._pending is None and type(message) is str:
+            packet = self._plain(message)
+            if packet is not None:
+                return packet
         decoded = self._binary(message) if isinstance(message, bytes) else self._text(message)
         if isinstance(decoded, Violation):
             self._violation = decoded
             self._pending = None
         return decoded
+
+    def _plain(self, text: str) -> SocketPacket | None:
+        """Return the packet of a plain event or ack; None leaves any doubt to :meth:`_text`."""
+        match = _PLAIN.match(text)
+        if match is None or len(text) * 4 > self._max_bytes:
+            return None
+        digit, namespace, digits = match.groups()
+        if text.count("[") + text.count("{") > self._max_depth:
+            return None
+        try:
+            data = self._loads(text[match.end() :])
+        except ValueError:
+            return None
+        kind = _PLAIN_TYPES[digit]
+        if kind not in self._types or _shape(kind, data) is not None:
+            return None
+        if not digits:
+            return SocketPacket(kind, namespace or "/", None, data) if digit == "2" else None
+        return SocketPacket(kind, namespace or "/", int(digits), data)
 
     def _binary(self, data: bytes) -> SocketPacket | Violation | None:
         pending = self._pending
@@ -148,7 +209,8 @@ class Decoder:
         if len(pending.attachments) < pending.expected:
             return None
         self._pending = None
-        return replace(pending.packet, data=reconstruct(pending.packet.data, pending.attachments))
+        whole = reconstruct(pending.packet.data, pending.attachments)
+        return pending.packet._replace(data=whole)
 
     def _text(self, text: str) -> SocketPacket | Violation | None:
         if self._pending is not None:
@@ -194,6 +256,8 @@ class Decoder:
             data = self._loads(header.payload)
         except RecursionError:
             return Violation(Reason.TOO_DEEP)
+        except NotFiniteError:
+            return Violation(Reason.NOT_FINITE)
         except ValueError:
             return Violation(Reason.INVALID_JSON)
         surveyed = survey(data, self._max_depth, placeholders=header.attachments > 0)

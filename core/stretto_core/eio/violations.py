@@ -20,6 +20,13 @@ class Reason(StrEnum):
     INVALID_UTF8 = "invalid_utf8"
     INVALID_BASE64 = "invalid_base64"
 
+    UNMASKED = "unmasked"
+    """A WebSocket frame that its client did not mask."""
+    INVALID_FRAME = "invalid_frame"
+    """A WebSocket frame that RFC 6455 does not allow, or not here."""
+    INVALID_DEFLATE = "invalid_deflate"
+    """A compressed WebSocket message that is none."""
+
     INVALID_ATTACHMENTS = "invalid_attachments"
     """No attachment count of ASCII digits and ``-`` where there must be one."""
     TOO_MANY_ATTACHMENTS = "too_many_attachments"

@@ -10,6 +10,7 @@ from stretto_core.eio import actions as do
 from stretto_core.eio.handshake import Transport
 from stretto_core.eio.packets import Packet, PacketType
 from stretto_core.eio.session import Phase, Session
+from stretto_core.eio.violations import Reason
 from tests.core.eio.script import SETTINGS, Player, number
 
 POLLING = """
@@ -541,7 +542,7 @@ def test_an_empty_body_ends_the_session() -> None:
     assert player.session is not None
     player.step("p1 begin")
     actions = player.session.post(number("p1"), b"", 0)
-    assert do.Closed(do.CloseReason.PARSE_ERROR) in actions
+    assert do.Closed(do.CloseReason.PARSE_ERROR, Reason.EMPTY) in actions
 
 
 def test_nothing_waits_after_the_end() -> None:
