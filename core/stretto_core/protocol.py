@@ -7,14 +7,16 @@ sends is documented in ``docs/protocol.md``.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, validate
 from marshmallow import fields as mm
 
 from stretto_core.errors import InvalidRequest
+from stretto_core.shapes import DOUBT, Shape, shape_of
 
 PROTOCOL_VERSION: Final = 1
 
@@ -95,10 +97,10 @@ class Limits:
     unsent_bytes: int = 256 * 1024
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for limit in fields(self):
+            value = getattr(self, limit.name)
             if value < 1:
-                raise ValueError(f"limit {field.name} must be at least 1, not {value}")
+                raise ValueError(f"limit {limit.name} must be at least 1, not {value}")
 
     def to_payload(self) -> dict[str, int]:
         """Return the limits as ``ready.limits`` tells them."""
@@ -107,6 +109,9 @@ class Limits:
 
 ROOM_MEMBERS_MAX: Final = 1_000
 """``metadata.max_members`` may raise ``room_members`` up to this."""
+
+KNOWN_TEXTS: Final = 2_048
+"""So many values of one field are remembered as passing its checks, or not."""
 
 _ID = re.compile(r"[A-Za-z0-9._:~-][A-Za-z0-9._:~/-]{0,199}")
 _CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -177,14 +182,34 @@ class Whole(mm.Field[int]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         return _whole(value, self.least)
 
+    def take(self, value: object) -> Any:
+        """Return what is loaded for ``value``, or DOUBT."""
+        return value if type(value) is int and self.least <= value <= MAX_INTEGER else DOUBT
+
 
 class Text(mm.Field[str]):
     """A string, not converted from anything else."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._passes = lru_cache(KNOWN_TEXTS)(self._is_plain) if self.validators else str.isascii
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
             raise ValidationError("not a string")
         return value
+
+    def take(self, value: object) -> Any:
+        """Return what is loaded for ``value``, or DOUBT."""
+        return value if type(value) is str and self._passes(value) else DOUBT
+
+    def _is_plain(self, value: str) -> bool:
+        try:
+            for check in self.validators:
+                check(value)
+        except ValidationError:
+            return False
+        return value.isascii()
 
 
 class Flag(mm.Field[bool]):
@@ -204,6 +229,16 @@ class Listing(mm.Field[list[Any]]):
             raise ValidationError("not a list")
         return value
 
+    def take(self, value: object) -> Any:
+        """Return what is loaded for ``value``, or DOUBT: a list of whole numbers and texts."""
+        if type(value) is not list:
+            return DOUBT
+        for item in value:
+            kind = type(item)
+            if kind is not int and kind is not str:
+                return DOUBT
+        return value
+
 
 class Ranges(mm.Field[list[tuple[int, int]]]):
     """Selections as ``[[anchor, head]…]``, in code points."""
@@ -218,6 +253,22 @@ class Ranges(mm.Field[list[tuple[int, int]]]):
             if not isinstance(item, list) or len(item) != 2:
                 raise ValidationError("each range is [anchor, head]")
             ranges.append((_position(item[0]), _position(item[1])))
+        return ranges
+
+    def take(self, value: object) -> Any:
+        """Return what is loaded for ``value``, or DOUBT."""
+        if type(value) is not list:
+            return DOUBT
+        ranges = []
+        for item in value:
+            if type(item) is not list or len(item) != 2:
+                return DOUBT
+            anchor, head = item
+            if type(anchor) is not int or type(head) is not int:
+                return DOUBT
+            if not (0 <= anchor <= MAX_INTEGER and 0 <= head <= MAX_INTEGER):
+                return DOUBT
+            ranges.append((anchor, head))
         return ranges
 
 
@@ -376,6 +427,11 @@ class RequestSpec:
     schema: Schema
     budget: Budget
     binary: bool = False
+    shape: Shape | None = field(init=False, repr=False, compare=False)
+    """What spares most payloads the schema; None where the schema loads them all."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", shape_of(self.schema))
 
 
 REQUESTS: Final[Mapping[str, Mapping[str, RequestSpec]]] = {
@@ -412,6 +468,9 @@ def decode_request(spec: RequestSpec, arguments: Iterable[object]) -> dict[str, 
     if len(given) != 1 or not isinstance(given[0], dict):
         raise InvalidRequest("an event carries exactly one JSON object")
     payload: dict[str, Any] = given[0]
+    plain = spec.shape(payload) if spec.shape is not None else None
+    if plain is not None:
+        return plain
     for key, value in payload.items():
         if holds_lone_surrogate(key) or (key != "op" and holds_lone_surrogate(value)):
             raise InvalidRequest("text with a lone surrogate", details={key: ["lone surrogate"]})
