@@ -111,8 +111,13 @@ def json_us() -> float:
 
 
 @contextmanager
-def serving(journal: str, secret: str, data: Path) -> Iterator[tuple[str, int]]:
-    """Run a server as a child process; yield its URL and process id."""
+def serving(
+    journal: str, secret: str, data: Path, engine: str | None = None
+) -> Iterator[tuple[str, int]]:
+    """Run a server as a child process; yield its URL and process id.
+
+    ``engine`` is what runs its sockets; None: what it takes by itself.
+    """
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     journal_url = "memory://" if journal == "memory" else f"sqlite:///{data / 'bench.db'}"
@@ -120,6 +125,8 @@ def serving(journal: str, secret: str, data: Path) -> Iterator[tuple[str, int]]:
     command += ["--port", str(port), "--data", str(data), "--journal", journal_url]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
     environment |= {"STRETTO_SECRET": secret, "STRETTO_LIMITS": "off"}
+    if engine is not None:
+        environment["STRETTO_ENGINE"] = engine
     log = data / "server.log"
     with log.open("w") as stderr, child(command, 0, environment, stderr.fileno()) as process:
         _wait_until_ready(url, process, log)

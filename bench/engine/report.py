@@ -22,6 +22,7 @@ BOUND: Final = 0.85
 
 MET: Final = "met"
 MISSED: Final = "missed"
+STATED: Final = "stated"
 GENERATOR_BOUND: Final = "generator-bound"
 FAILED: Final = "failed"
 NOT_MEASURED: Final = "not measured"
@@ -35,7 +36,8 @@ class Claim:
     measurement: str
     figure: str
     unit: str
-    limit: float
+    limit: float | None
+    """None: the figures are stated, and nothing is promised."""
     is_upper: bool = True
     """Whether ``limit`` is the most that the ratio may be; otherwise it is the least."""
     contender: str = "ours"
@@ -48,6 +50,8 @@ class Claim:
 
     def holds(self, value: float) -> bool:
         """Whether a ratio (or a figure without a baseline) is within the limit."""
+        if self.limit is None:
+            return True
         if value == self.limit:
             return not self.strict
         return (value < self.limit) is self.is_upper
@@ -55,6 +59,8 @@ class Claim:
     @property
     def target(self) -> str:
         """The limit as the table shows it."""
+        if self.limit is None:
+            return ""
         sign = {(True, True): "<", (True, False): "≤", (False, True): ">", (False, False): "≥"}
         times = "×" if self.baseline else ""
         return f"{sign[self.is_upper, self.strict]} {self.limit:,g}{times}"
@@ -85,6 +91,8 @@ def row_of(claim: Claim, found: Found | None) -> dict[str, Any]:
     row["generator_share"] = max(_median(name, claim.load, complete) for name in names)
     if row["generator_share"] > BOUND:
         return {**row, "verdict": GENERATOR_BOUND}
+    if claim.limit is None:
+        return {**row, "verdict": STATED}
     return {**row, "verdict": MET if claim.holds(value) else MISSED}
 
 
@@ -148,7 +156,7 @@ def _line(row: Mapping[str, Any]) -> str:
     ratio = f"{row['value']:.2f}×" if "value" in row and row["baseline"] else ""
     share = f"{100 * row['generator_share']:.0f} %" if "generator_share" in row else ""
     what = row["what"] if row["baseline"] is None else f"{row['what']}, against {row['baseline']}"
-    verdict = row["verdict"] if row["verdict"] == MET else f"**{row['verdict']}**"
+    verdict = row["verdict"] if row["verdict"] in (MET, STATED) else f"**{row['verdict']}**"
     cells = [what, row["unit"], _shown(ours), _shown(theirs), ratio, row["target"], share, verdict]
     return f"| {' | '.join(cells)} |"
 
