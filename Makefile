@@ -2,6 +2,7 @@
 #   make run    serve Stretto on http://127.0.0.1:8080 with its web page
 #   make test   every check and every test         make check  lint, types, architecture
 #   make bench  benchmarks                         make soak   the long runs
+#   make bench-engine    the engine against servers for Node
 #   make bench-browser   how long a typed character takes to the other tab
 #   make fmt    format the code                    make clean  forget what was built
 #   make protocol   write the TypeScript types, JSON Schema and AsyncAPI of the protocol
@@ -14,13 +15,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 WEB := web_client
+PEERS := bench/peers
 PAGE := server/stretto_server/page/index.html
 WEB_SOURCES := $(shell find $(WEB)/sdk $(WEB)/app -type f \
     -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/test/*' 2>/dev/null)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONWARNINGS ?=
 
-.PHONY: help run serve test check lint types python-tests web-tests bench bench-browser soak protocol fmt clean services
+.PHONY: help run serve test check lint types python-tests web-tests bench bench-engine bench-browser soak protocol fmt clean services
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -57,6 +59,7 @@ services:
 	@missing=""; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v make >/dev/null || missing="$$missing make"; \
+	command -v cc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	if [ -n "$$missing" ]; then \
 	    command="apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq$$missing"; \
 	    echo "installing for the tests:$$missing"; \
@@ -85,6 +88,14 @@ web-tests: $(WEB)/node_modules/.package-lock.json
 bench: $(STAMPS)/dev
 	@$(BIN)/python -m bench
 
+$(PEERS)/node_modules/.package-lock.json: $(PEERS)/package.json $(PEERS)/package-lock.json
+	@echo "installing the benchmarks' peers (once)" && cd $(PEERS) && npm ci --no-audit --no-fund --silent
+	@touch $@
+
+bench-engine: services $(STAMPS)/dev $(PEERS)/node_modules/.package-lock.json
+	@$(BIN)/python -m bench.engine
+	@$(BIN)/python -m bench.engine.documents
+
 bench-browser: services $(STAMPS)/dev $(PAGE)
 	@$(BIN)/python -m tests.browser.bench_typing
 
@@ -101,4 +112,4 @@ fmt: $(STAMPS)/dev
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(WEB)/node_modules server/stretto_server/page build *.egg-info
+	rm -rf $(VENV) $(WEB)/node_modules $(PEERS)/node_modules server/stretto_server/page build *.egg-info
