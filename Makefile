@@ -94,7 +94,7 @@ $(PEERS)/node_modules/.package-lock.json: $(PEERS)/package.json $(PEERS)/package
 
 bench-engine: services $(STAMPS)/dev $(PEERS)/node_modules/.package-lock.json
 	@$(BIN)/python -m bench.engine
-	@$(BIN)/python -m bench.engine.documents
+	@$(BIN)/python -m bench.engine.documents --write
 
 bench-browser: services $(STAMPS)/dev $(PAGE)
 	@$(BIN)/python -m tests.browser.bench_typing
