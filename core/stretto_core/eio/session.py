@@ -98,6 +98,16 @@ class Session:
         return self._buffer.size
 
     @property
+    def over(self) -> bool:
+        """Whether more waits than ``unsent_bytes``."""
+        return self._buffer.over
+
+    @property
+    def writable(self) -> bool:
+        """Whether a message would leave at once."""
+        return self.phase is Phase.OPEN and self._writable
+
+    @property
     def direct(self) -> int | None:
         """The WebSocket to which a message may be written at once, past :meth:`send`.
 

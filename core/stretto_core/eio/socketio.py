@@ -72,6 +72,7 @@ _PLAIN_TYPES: Final = {"2": PacketType.EVENT, "3": PacketType.ACK}
 _HEADER: Final = re.compile(r"([0-6])(?:([0-9]*)-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)")
 """All but the payload. Digits are ASCII: other scripts' would pass ``str.isdigit``."""
 
+
 class NotFiniteError(ValueError):
     """Raised for JSON with NaN, Infinity or a number that a relay would make one of them."""
 

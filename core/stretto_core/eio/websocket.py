@@ -14,9 +14,7 @@ from typing import Final
 from stretto_core.eio.violations import Reason, Violation
 
 DEFLATE_OFFER: Final = "permessage-deflate"
-DEFLATE_ANSWER: Final = (
-    "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-)
+DEFLATE_ANSWER: Final = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 """What is answered to a client that offers the extension ("7.1. Negotiation")."""
 
 DEFLATE_TAIL: Final = b"\x00\x00\xff\xff"

@@ -1,0 +1,172 @@
+"""A WebSocket after its handshake: bytes to the session, frames to the transport."""
+
+import asyncio
+from typing import Final, Protocol
+
+from stretto_core.eio.violations import Reason, Violation
+from stretto_core.eio.websocket import (
+    CLOSE_CODES,
+    Close,
+    FrameReader,
+    Opcode,
+    Ping,
+    close_frame,
+    encode_frame,
+)
+from stretto_server.engine.timers import NEVER, Timers
+
+CLOSING_MS: Final = 1_000
+"""How long a peer may take to answer a close frame before its transport is ended."""
+PROTOCOL_ERROR: Final = 1002
+HIGH_WATER: Final = 64 * 1024
+
+
+class Owner(Protocol):
+    """The session's shell, as its connections see it."""
+
+    @property
+    def timers(self) -> Timers:
+        """The timers of the server."""
+
+    def frame_received(self, connection: "WebSocketConnection", frame: str | bytes) -> None:
+        """Take a message."""
+
+    def frame_refused(self, connection: "WebSocketConnection", reason: Reason) -> None:
+        """Take note of bytes that were no frame."""
+
+    def connection_lost(self, connection: "WebSocketConnection", *, error: bool) -> None:
+        """Take note of a transport that ended."""
+
+    def writing_paused(self, connection: "WebSocketConnection") -> None:
+        """Hold frames back."""
+
+    def writing_resumed(self, connection: "WebSocketConnection") -> None:
+        """Write what was held back."""
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """The protocol of one transport; ``number`` is its name in the session's actions.
+
+    It has no task and no queue: what arrives is handled as it arrives, and what is written
+    goes to the transport, whose asking to pause the session heeds.
+    """
+
+    __slots__ = (
+        *("_closing", "_reader", "_transport", "deflate_from", "due", "number", "socket"),
+        "watched",
+    )
+
+    def __init__(
+        self, socket: Owner, number: int, reader: FrameReader, deflate_from: int | None
+    ) -> None:
+        self.socket = socket
+        self.number = number
+        self.deflate_from = deflate_from
+        self.due = self.watched = NEVER
+        self._reader = reader
+        self._closing = False
+        self._transport: asyncio.Transport | None = None
+
+    def take(self, transport: asyncio.Transport, first: bytes) -> None:
+        """Own a transport from now on; ``first`` is what was read behind the handshake."""
+        self._transport = transport
+        transport.set_write_buffer_limits(high=HIGH_WATER)
+        transport.set_protocol(self)
+        if first:
+            self.data_received(first)
+
+    @property
+    def unwritten(self) -> int:
+        """The bytes that the transport holds."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    # What the transport calls.
+
+    def data_received(self, data: bytes) -> None:
+        """Hand messages over; answer what RFC 6455 wants answered."""
+        socket = self.socket
+        for event in self._reader.feed(data):
+            kind = type(event)
+            if kind is str or kind is bytes:
+                if not self._closing:
+                    socket.frame_received(self, event)  # type: ignore[arg-type]
+            elif isinstance(event, Ping):
+                # "5.5.3. Pong": as soon as is practical. Not behind what waits: control
+                # frames may come between messages.
+                self.write(encode_frame(Opcode.PONG, event.data))
+            elif isinstance(event, Close):
+                self._answer_close()
+            elif isinstance(event, Violation) and not self._closing:
+                socket.frame_refused(self, event.reason)
+
+    def eof_received(self) -> bool:
+        """Let the transport close."""
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell the session."""
+        self._transport = None
+        self.socket.timers.set(self, None)
+        self.socket.connection_lost(self, error=error is not None)
+
+    def pause_writing(self) -> None:
+        """Tell the session that its peer reads slowly."""
+        self.socket.writing_paused(self)
+
+    def resume_writing(self) -> None:
+        """Tell the session that there is room again."""
+        self.socket.writing_resumed(self)
+
+    # What the session calls.
+
+    def write(self, data: bytes) -> None:
+        """Write frames; nothing happens after the end."""
+        if self._transport is not None and not self._closing:
+            self._transport.write(data)
+
+    def close(self, code: int) -> None:
+        """Send a close frame; the transport ends with the peer's answer, or soon."""
+        if self._transport is None or self._closing:
+            return
+        self._transport.write(close_frame(code))
+        self._closing = True
+        self._transport.resume_reading()
+        timers = self.socket.timers
+        timers.set(self, timers.now() + CLOSING_MS)
+
+    def abort(self) -> None:
+        """End the transport at once, whatever it holds."""
+        if self._transport is not None:
+            self._closing = True
+            self._transport.abort()
+
+    def pause_reading(self) -> None:
+        """Take nothing from the peer for a while: TCP makes it wait."""
+        if self._transport is not None and not self._closing:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take what the peer sends again."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def tick(self, _now: int) -> None:
+        """End a transport whose peer did not answer the close frame."""
+        self.abort()
+
+    def _answer_close(self) -> None:
+        if self._transport is None:
+            return
+        if not self._closing:
+            self._transport.write(close_frame())
+            self._closing = True
+            timers = self.socket.timers
+            timers.set(self, timers.now() + CLOSING_MS)
+        self._transport.close()
+
+
+def close_code(violation: Reason | None) -> int:
+    """Return the status that tells a peer what it did wrong; 1000 where it did nothing."""
+    if violation is None:
+        return 1000
+    return CLOSE_CODES.get(violation, PROTOCOL_ERROR)

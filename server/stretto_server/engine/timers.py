@@ -1,0 +1,82 @@
+"""One timer of the event loop for the deadlines of all sessions."""
+
+import asyncio
+import heapq
+from itertools import count
+from typing import Final, Protocol
+
+NEVER: Final = 1 << 62
+
+
+class Timed(Protocol):
+    """What has a deadline. Both times are in milliseconds of :meth:`Timers.now`.
+
+    ``due`` is when to tick, ``watched`` when the owner is looked at next: at ``due`` or
+    before. Both begin as ``NEVER``.
+    """
+
+    due: int
+    watched: int
+
+    def tick(self, now: int) -> None:
+        """Do what is due, and ask for the next deadline."""
+
+
+class Timers:
+    """A heap with one entry per owner, whatever becomes of its deadline.
+
+    A deadline that moves away costs nothing: its entry finds out when it comes up.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Timed]] = []
+        self._order = count()
+        self._handle: asyncio.TimerHandle | None = None
+        self._set_for = NEVER
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def now(self) -> int:
+        """Return the clock of the loop in whole milliseconds."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return int(self._loop.time() * 1000)
+
+    def set(self, owner: Timed, due: int | None) -> None:
+        """Let ``owner`` tick at ``due``, which replaces what was set before."""
+        owner.due = NEVER if due is None else due
+        if owner.due < owner.watched:
+            owner.watched = owner.due
+            heapq.heappush(self._heap, (owner.due, next(self._order), owner))
+            if owner.due < self._set_for:
+                self._arm()
+
+    def stop(self) -> None:
+        """Forget every deadline."""
+        self._heap.clear()
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._set_for = self._heap[0][0] if self._heap else NEVER
+        if self._heap:
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+            # Deadlines are rounded down by `now`; one millisecond later they are over.
+            self._handle = self._loop.call_at((self._set_for + 1) / 1000, self._run)
+
+    def _run(self) -> None:
+        self._handle = None
+        now = self.now()
+        while self._heap and self._heap[0][0] <= now:
+            at, _, owner = heapq.heappop(self._heap)
+            if at != owner.watched:
+                continue  # an earlier deadline took this one's place
+            owner.watched = NEVER
+            if owner.due <= now:
+                owner.due = NEVER
+                owner.tick(now)
+            elif owner.due < NEVER:
+                self.set(owner, owner.due)
+        self._arm()
