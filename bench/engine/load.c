@@ -109,11 +109,11 @@ static uint64_t server_cpu(void) {
     return clock_ns(clock);
 }
 
-/* How long the server could have run while another process had its CPU. */
-static uint64_t server_waited(void) {
+/* How long a process could have run while another one had its CPU. */
+static uint64_t waited_ns(int pid) {
     char path[64];
     unsigned long long ran = 0, waited = 0;
-    snprintf(path, sizeof path, "/proc/%d/schedstat", plan.pid);
+    snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
     FILE *file = fopen(path, "r");
     if (!file) return 0;
     if (fscanf(file, "%llu %llu", &ran, &waited) != 2) waited = 0;
@@ -133,23 +133,25 @@ static double server_rss_kb(void) {
     return kilobytes;
 }
 
-typedef struct { uint64_t wall, server, waited, own; } Clocks;
+typedef struct { uint64_t wall, server, waited, own, own_waited; } Clocks;
 
 static Clocks clocks(void) {
-    return (Clocks){now(), server_cpu(), server_waited(), clock_ns(CLOCK_PROCESS_CPUTIME_ID)};
+    return (Clocks){now(), server_cpu(), waited_ns(plan.pid), clock_ns(CLOCK_PROCESS_CPUTIME_ID),
+                    waited_ns(getpid())};
 }
 
 static Clocks since(Clocks start) {
     Clocks end = clocks();
     return (Clocks){end.wall - start.wall, end.server - start.server, end.waited - start.waited,
-                    end.own - start.own};
+                    end.own - start.own, end.own_waited - start.own_waited};
 }
 
 static void print_shares(Clocks spent) {
     printf("\"seconds\": %.6f, \"server_share\": %.4f, \"waited_share\": %.4f, "
-           "\"generator_share\": %.4f",
+           "\"generator_share\": %.4f, \"generator_waited_share\": %.4f",
            spent.wall / 1e9, (double)spent.server / spent.wall,
-           (double)spent.waited / spent.wall, (double)spent.own / spent.wall);
+           (double)spent.waited / spent.wall, (double)spent.own / spent.wall,
+           (double)spent.own_waited / spent.wall);
 }
 
 /* ---- text: bodies that vary and compress as prose does ---- */

@@ -81,14 +81,15 @@ def row_of(claim: Claim, found: Found | None) -> dict[str, Any]:
     names = [claim.contender, *([claim.baseline] if claim.baseline else [])]
     if found is None or not found.rounds:
         return row
-    complete = [one for one in found.rounds if all(name in one for name in names)]
-    if len(complete) < len(found.rounds):
+    if not all(name in one for one in found.rounds for name in names):
         return {**row, "verdict": FAILED}
-    value = _value(claim, complete)
-    everyone = dict.fromkeys(name for one in complete for name in one)
-    row["medians"] = {name: _median(name, claim.figure, complete) for name in everyone}
+    rounds = found.counting()
+    value = _value(claim, rounds)
+    everyone = dict.fromkeys(name for one in rounds for name in one)
+    row["rounds"] = len(rounds)
+    row["medians"] = {name: _median(name, claim.figure, rounds) for name in everyone}
     row["value"] = round(value, 4)
-    row["generator_share"] = max(_median(name, claim.load, complete) for name in names)
+    row["generator_share"] = max(_median(name, claim.load, rounds) for name in names)
     if row["generator_share"] > BOUND:
         return {**row, "verdict": GENERATOR_BOUND}
     if claim.limit is None:
@@ -135,10 +136,13 @@ def markdown(table: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
         *(_line(row) for row in table["rows"]),
     ]
-    errors = [error for one in table["measurements"].values() for error in one["errors"]]
-    if errors:
-        lines += ["", *(f"- {error}" for error in errors)]
-    return "\n".join(lines)
+    notes = [error for one in table["measurements"].values() for error in one["errors"]]
+    notes += [
+        f"{row['what']}: {row['rounds']} rounds count, other processes disturbed the rest"
+        for row in table["rows"]
+        if row.get("rounds", table["rounds"]) < table["rounds"]
+    ]
+    return "\n".join([*lines, *(["", *(f"- {note}" for note in notes)] if notes else [])])
 
 
 def _about(table: Mapping[str, Any]) -> str:

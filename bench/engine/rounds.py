@@ -3,12 +3,17 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from subprocess import SubprocessError
-from typing import Any
+from typing import Any, Final
 
 from bench.report import progress
 
 Figures = Mapping[str, float]
-"""What one run of one contender gave; ``generator_share`` is the generator's share of its core."""
+"""What one run of one contender gave; ``generator_share`` is the generator's share of its core,
+``waited_share`` how long the server could have run while another process had its core."""
+
+DISTURBED: Final = 0.15
+USED: Final = 0.85
+KEPT: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,14 @@ class Found:
     rounds: list[dict[str, Figures]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
+    def counting(self) -> list[dict[str, Figures]]:
+        """Return the rounds that count: without those that other processes disturbed.
+
+        All of them when fewer than three would be left.
+        """
+        quiet = [one for one in self.rounds if not any(map(is_disturbed, one.values()))]
+        return quiet if len(quiet) >= KEPT else self.rounds
+
     def to_payload(self) -> dict[str, Any]:
         """Return it as JSON."""
         rounds = [
@@ -37,6 +50,17 @@ class Found:
             for all_ in self.rounds
         ]
         return {"rounds": rounds, "errors": list(self.errors)}
+
+
+def is_disturbed(figures: Figures) -> bool:
+    """Whether the server or the generator lost much of its core to a process of somebody else.
+
+    A server that uses its core waits for its own threads at most.
+    """
+    if figures.get("generator_waited_share", 0.0) > DISTURBED:
+        return True
+    is_full = figures.get("server_share", 1.0) >= USED
+    return figures.get("waited_share", 0.0) > DISTURBED and not is_full
 
 
 def run_rounds(measurements: Sequence[Measurement], rounds: int) -> dict[str, Found]:
