@@ -16,18 +16,49 @@ from stretto_core.eio.socketio import loads_finite
 
 JSONDecodeError = json.JSONDecodeError
 
+_AS_JSON: Final = (
+    orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+    if orjson is not None
+    else 0
+)
+
 MAX_DEPTH: Final = 64
 """Deeper lists and objects are refused: what walks through a payload may be recursive."""
 
 
-def dumps(value: Any, **_options: Any) -> str:
-    """Return compact JSON; the options of the standard library are ignored."""
+def dump(value: Any) -> bytes:
+    """Return compact JSON as UTF-8, of what the standard library takes and nothing else.
+
+    Raises TypeError for what is not JSON, bytes among it, and ValueError for what is no
+    number there.
+    """
     if orjson is not None:
         try:
-            return orjson.dumps(value).decode()
-        except TypeError:  # lone surrogates, integers beyond 64 bits
+            return orjson.dumps(value, option=_AS_JSON)
+        except TypeError:  # lone surrogates, integers beyond 64 bits, keys that are no text
             pass
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def dumps(value: Any, **_options: Any) -> str:
+    """Return compact JSON; the options of the standard library are ignored."""
+    return dump(value).decode()
+
+
+def parse(text: str) -> Any:
+    """Return the value of JSON text.
+
+    Raises ValueError for anything else, NaN and numbers beyond floats included, and
+    RecursionError for what is nested too deep to be read.
+    """
+    if orjson is not None:
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            pass
+    return loads_finite(text)
 
 
 def loads(text: str | bytes, **_options: Any) -> Any:
@@ -35,29 +66,14 @@ def loads(text: str | bytes, **_options: Any) -> Any:
 
     Raises ValueError for anything else: NaN, numbers beyond floats, nesting too deep.
     """
-    value = _parse(text)
-    if _may_be_deep(text) and _is_deeper(value, MAX_DEPTH):
-        raise ValueError("JSON nested too deep")
-    return value
-
-
-def _parse(text: str | bytes) -> Any:
-    if orjson is not None:
-        try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError:
-            pass
+    text = text if isinstance(text, str) else text.decode()
     try:
-        return loads_finite(text if isinstance(text, str) else text.decode())
+        value = parse(text)
     except RecursionError:
         raise ValueError("JSON nested too deep") from None
-
-
-def _may_be_deep(text: str | bytes) -> bool:
-    """Tell by a count alone; most packets need no closer look."""
-    if isinstance(text, bytes):
-        return text.count(b"[") + text.count(b"{") > MAX_DEPTH
-    return text.count("[") + text.count("{") > MAX_DEPTH
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise ValueError("JSON nested too deep")
+    return value
 
 
 def _is_deeper(value: Any, most: int) -> bool:

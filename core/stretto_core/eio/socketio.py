@@ -180,6 +180,11 @@ class Decoder:
             self._pending = None
         return decoded
 
+    @property
+    def awaited(self) -> str | None:
+        """The namespace of a packet whose attachments are still to come."""
+        return self._pending.packet.namespace if self._pending is not None else None
+
     def _plain(self, text: str) -> SocketPacket | None:
         """Return the packet of a plain event or ack; None leaves any doubt to :meth:`_text`."""
         match = _PLAIN.match(text)
@@ -280,7 +285,7 @@ def encode(
 
     Raises ValueError for what a peer would have to refuse.
     """
-    reason = _mistake(packet)
+    reason = mistake(packet)
     if reason is not None:
         raise ValueError(f"no peer accepts this packet: {reason}")
     data, attachments = deconstruct(packet.data)
@@ -292,10 +297,12 @@ def encode(
     return ["".join(_parts(packet, kind, data, len(attachments), dumps)), *attachments]
 
 
-def _mistake(packet: SocketPacket) -> Reason | None:
-    """Find what this side must not send, whatever its data."""
+def mistake(packet: SocketPacket) -> Reason | None:
+    """Find what no side may send, however it is written."""
     if not packet.namespace.startswith("/") or "," in packet.namespace:
         return Reason.INVALID_PAYLOAD
+    if packet.id is not None and type(packet.id) is not int:
+        return Reason.INVALID_ID
     digits = "" if packet.id is None else str(packet.id)
     if digits.startswith("-") or isinstance(_ack_id(packet.type, digits), Violation):
         return Reason.INVALID_ID

@@ -11,6 +11,9 @@ requests into inputs of sessions, ``engine_socket.py`` performs what sessions de
 ``room_manager.py`` delivers to many.
 """
 
+from stretto_server.engine.answers import RoomAnswers
 from stretto_server.engine.engine_server import EngineServer
+from stretto_server.engine.room_manager import RoomManager
+from stretto_server.engine.socket_server import SocketServer
 
-__all__ = ["EngineServer"]
+__all__ = ["EngineServer", "RoomAnswers", "RoomManager", "SocketServer"]

@@ -393,7 +393,7 @@ class Handlers:
         """Run the ``disconnect`` handler."""
         handler = self._server.handlers.get("disconnect")
         if handler is not None:
-            arguments = (socket.sid, reason.value)[: _takes(handler, 2)]
+            arguments = (socket.sid, reason.value)[: takes(handler, 2)]
             self._server.keep(self._run("disconnect", *arguments))
 
     async def _run(self, event: str, *arguments: Any) -> Any:
@@ -408,7 +408,7 @@ class Handlers:
             return False
 
 
-def _takes(handler: Callable[..., Any], most: int) -> int:
+def takes(handler: Callable[..., Any], most: int) -> int:
     """Return how many positional arguments a handler takes, ``most`` at the most."""
     try:
         parameters = inspect.signature(handler).parameters.values()

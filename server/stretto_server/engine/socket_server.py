@@ -1,0 +1,519 @@
+"""A Socket.IO 5 server: python-socketio's interface on our engine."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import socketio
+from aiohttp import web
+from socketio import exceptions
+
+from stretto_core.eio.actions import CloseReason
+from stretto_core.eio.socketio import MAX_ATTACHMENTS, PacketType, SocketPacket
+from stretto_core.eio.violations import Reason, Violation
+from stretto_server.engine.answers import Answer, RoomAnswers, unwrap
+from stretto_server.engine.codecs import ClassCodec, Codec, JsonCodec, MsgPackCodec
+from stretto_server.engine.compatibility import check_socketio
+from stretto_server.engine.engine_server import EngineServer, takes
+from stretto_server.engine.engine_socket import EngineSocket
+from stretto_server.engine.event_queue import EventQueue
+from stretto_server.engine.members import Member, MemberState, SocketClient
+from stretto_server.engine.room_manager import RoomManager, with_rooms
+
+logger = logging.getLogger("stretto_server.engine")
+
+FAILED: Final = {"message": "Internal server error"}
+"""What a client is told whose ``connect`` handler raised."""
+INVALID_NAMESPACE: Final = {"message": "Invalid namespace"}
+
+
+class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
+    """``socketio.AsyncServer`` that runs on :class:`EngineServer`; it takes the same arguments.
+
+    Besides those of the engine:
+
+    - ``connect_timeout``: seconds until a client that joined no namespace is closed.
+    - ``max_inflight_events``: events of one client whose handlers run or wait; beyond it
+      the client is not read from until some have ended.
+    - ``max_attachments``: pieces of binary data in one packet.
+
+    With ``async_handlers=True`` the events of one client start in order and run side by
+    side; with False each starts when the one before has ended, which keeps neither pongs nor
+    acks waiting, so ``call`` works in both. A handler that is no coroutine function runs in
+    place. A client is sent nothing of a namespace before its CONNECT packet.
+    """
+
+    def __init__(
+        self,
+        client_manager: Any = None,
+        logger: bool | logging.Logger = False,
+        serializer: Any = "default",
+        json: Any = None,
+        async_handlers: bool = True,
+        always_connect: bool = False,
+        namespaces: list[str] | str | None = None,
+        *,
+        connect_timeout: float = 45.0,
+        max_inflight_events: int = 100,
+        max_attachments: int = MAX_ATTACHMENTS,
+        **engine: Any,
+    ) -> None:
+        check_socketio()
+        manager = RoomManager() if client_manager is None else with_rooms(client_manager)
+        self._clients: dict[str, SocketClient] = {}
+        self._initialized = False
+        super().__init__(
+            client_manager=manager,
+            logger=logger,
+            serializer=serializer,
+            async_handlers=async_handlers,
+            always_connect=always_connect,
+            namespaces=namespaces,
+            **engine,
+        )
+        eio: EngineServer = self.eio
+        eio.observer = self
+        self.codec = _codec(serializer, json, eio.settings.max_payload, max_attachments)
+        self._connect_timeout_ms = round(connect_timeout * 1000)
+        self._events = EventQueue(
+            max_inflight_events, self._own_logger(), one_by_one=not async_handlers
+        )
+        self._coroutines: dict[Callable[..., Any], bool] = {}
+
+    def _engineio_server_class(self) -> type[EngineServer]:
+        return EngineServer
+
+    @property
+    def violations(self) -> Any:
+        """How many connections were closed for what their peer sent, by reason."""
+        return self.eio.violations
+
+    # For applications.
+
+    async def emit(
+        self,
+        event: str,
+        data: Any = None,
+        to: Any = None,
+        room: Any = None,
+        skip_sid: str | list[str] | None = None,
+        namespace: str | None = None,
+        callback: Callable[..., Any] | None = None,
+        ignore_queue: bool = False,
+        volatile: bool = False,
+    ) -> None:
+        """Send an event, as ``socketio.AsyncServer.emit`` does.
+
+        A ``volatile`` one is dropped for clients that cannot take it now.
+        """
+        options = {"volatile": True} if volatile else {}
+        await self.manager.emit(
+            event,
+            data,
+            namespace or "/",
+            room=to or room,
+            skip_sid=skip_sid,
+            callback=callback,
+            ignore_queue=ignore_queue,
+            **options,
+        )
+
+    async def call(
+        self,
+        event: str,
+        data: Any = None,
+        to: str | None = None,
+        sid: str | None = None,
+        namespace: str | None = None,
+        timeout: float = 60,
+        ignore_queue: bool = False,
+    ) -> Any:
+        """Send an event to one client and return its answer. Cancelling is safe.
+
+        Raises socketio.exceptions.TimeoutError, at once when the client is gone.
+        """
+        target = to or sid
+        if target is None:
+            raise ValueError("call() needs the sid of one client: use call_room() for many")
+        answer = Answer()
+        await self.emit(
+            event,
+            data,
+            to=target,
+            namespace=namespace,
+            callback=answer,
+            ignore_queue=ignore_queue,
+        )
+        try:
+            async with asyncio.timeout(timeout):
+                received = await answer.future
+        except TimeoutError:
+            raise exceptions.TimeoutError from None
+        if received is None:
+            raise exceptions.TimeoutError("the client is gone")
+        return unwrap(received)
+
+    async def call_room(
+        self,
+        event: str,
+        data: Any = None,
+        room: Any = None,
+        namespace: str | None = None,
+        timeout: float = 60,
+    ) -> RoomAnswers:
+        """Send an event to all in a room of this process and gather their answers.
+
+        Waits until everybody answered or left, or for ``timeout`` seconds. Cancelling is safe.
+        """
+        space = namespace or "/"
+        answers = {one.sid: Answer() for one in self.manager.audience(space, room)}
+        for sid, answer in answers.items():
+            await self.manager.emit(event, data, space, room=sid, callback=answer)
+        waiting = [answer.future for answer in answers.values()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=timeout)
+        received = {
+            sid: answer.future.result() for sid, answer in answers.items() if answer.future.done()
+        }
+        given = {sid: unwrap(data) for sid, data in received.items() if data is not None}
+        return RoomAnswers(given, frozenset(answers.keys() - given.keys()))
+
+    async def disconnect(
+        self,
+        sid: str,
+        namespace: str | None = None,
+        ignore_queue: bool = False,
+        close: bool = False,
+    ) -> None:
+        """Take a client out of a namespace; with ``close`` end its connection as well."""
+        space = namespace or "/"
+        member = self.manager.member(sid, space)
+        if ignore_queue or member is not None:
+            mine = member is not None and member.state is MemberState.CONNECTED
+        else:
+            mine = await self.manager.can_disconnect(sid, space)
+            member = self.manager.member(sid, space)
+        if member is None:
+            return
+        if mine:
+            member.state = MemberState.LEAVING
+            self.send_packet(member.client, SocketPacket(PacketType.DISCONNECT, space))
+            await self._leave(member, CloseReason.SERVER_DISCONNECT)
+        if close:
+            member.client.socket.close()
+
+    async def shutdown(self) -> None:
+        """Close every client, run their disconnect handlers and stop every timer."""
+        await self.eio.shutdown()
+
+    def get_environ(self, sid: str, namespace: str | None = None) -> dict[str, Any] | None:
+        """Return the WSGI environ of a client's handshake, or None."""
+        member = self.manager.member(sid, namespace or "/")
+        return member.client.socket.handshake.environ() if member is not None else None
+
+    def instrument(self, *_arguments: Any, **_options: Any) -> Any:
+        """Raise RuntimeError: python-socketio's admin UI looks into python-engineio's sockets."""
+        raise RuntimeError("the admin UI needs python-engineio: use socketio.AsyncServer for it")
+
+    # For the manager.
+
+    def client(self, eio_sid: str) -> SocketClient | None:
+        """Return the client of an Engine.IO session."""
+        return self._clients.get(eio_sid)
+
+    def forget_callback(self, callback: Any) -> None:
+        """Tell what waits for an ack that there will be none."""
+        if isinstance(callback, Answer):
+            callback.gone()
+
+    def send_packet(self, client: SocketClient, packet: SocketPacket) -> None:
+        """Send a packet to one client."""
+        client.socket.send(self.codec.encode(packet))
+
+    async def _send_packet(self, eio_sid: str, pkt: Any) -> None:
+        """Send a packet of python-socketio, for managers that make their own."""
+        client = self.client(eio_sid)
+        if client is not None:
+            kind = PacketType(pkt.packet_type % 3 + 2 if pkt.packet_type > 4 else pkt.packet_type)
+            self.send_packet(client, SocketPacket(kind, pkt.namespace or "/", pkt.id, pkt.data))
+
+    # What the engine tells ("Observer").
+
+    def connecting(self, socket: EngineSocket, request: web.BaseRequest) -> str | None:
+        """Accept every client that :meth:`admit` accepts."""
+        if not self._initialized:
+            self._initialized = True
+            self.manager.initialize()
+        refusal = self.admit(socket, request)
+        if refusal is None:
+            client = SocketClient(socket, self.codec.decoder())
+            socket.client = client
+            self._clients[socket.sid] = client
+            self._watch(client)
+        return refusal
+
+    def admit(self, socket: EngineSocket, request: web.BaseRequest) -> str | None:
+        """Return why a client is not let in, or None; for subclasses."""
+        return None
+
+    def message(self, socket: EngineSocket, data: str | bytes) -> None:
+        """Take a message of a client."""
+        client: SocketClient = socket.client
+        packet = client.decoder.decode(data)
+        if packet is None:
+            if client.decoder.awaited not in client.members:
+                # Nobody hoards attachments before it has joined.
+                socket.refuse(Reason.UNEXPECTED_BINARY)
+        elif type(packet) is Violation:
+            socket.refuse(packet.reason)
+        else:
+            self._take(client, packet)  # type: ignore[arg-type]
+
+    def drained(self, socket: EngineSocket) -> None:
+        """Take note that a slow client has caught up; for subclasses."""
+
+    def closed(self, socket: EngineSocket, reason: CloseReason) -> None:
+        """Let a client that is gone leave its namespaces."""
+        client = self._clients.get(socket.sid)
+        if client is not None and not client.gone:
+            client.gone = True
+            self._events.drop(client)
+            self.eio.timers.set(client, None)
+            self.eio.keep(self._depart(client, reason))
+
+    # Packets.
+
+    def _take(self, client: SocketClient, packet: SocketPacket) -> None:
+        member = client.members.get(packet.namespace)
+        kind = packet.type
+        if kind is PacketType.EVENT:
+            if member is not None and member.state is MemberState.CONNECTED:
+                self.dispatch(member, packet)
+        elif kind is PacketType.ACK:
+            if member is not None and packet.id is not None:
+                self._take_ack(member, packet.id, packet.data)
+        elif kind is PacketType.CONNECT:
+            if member is not None and member.state is not MemberState.LEAVING:
+                # "Connection to a namespace": a client joins once.
+                client.socket.refuse(Reason.UNEXPECTED_TYPE)
+                return
+            self._change(
+                client,
+                packet.namespace,
+                self._handle_connect(client.socket.sid, packet.namespace, packet.data),
+            )
+        elif member is not None and member.state is MemberState.CONNECTED:
+            member.state = MemberState.LEAVING
+            leaving = self._leave(member, CloseReason.CLIENT_DISCONNECT)
+            self._change(client, packet.namespace, leaving)
+
+    def _change(
+        self, client: SocketClient, namespace: str, work: Coroutine[Any, Any, None]
+    ) -> None:
+        """Let a client join or leave, after what it did before in the same namespace."""
+        before = client.changes.get(namespace) if client.changes is not None else None
+        task = self.eio.keep(work if before is None else _after(before, work))
+        if client.changes is None:
+            client.changes = {}
+        client.changes[namespace] = task
+        task.add_done_callback(lambda _: self._changed(client, namespace, task))
+
+    def _changed(self, client: SocketClient, namespace: str, task: "asyncio.Future[None]") -> None:
+        if client.changes is not None and client.changes.get(namespace) is task:
+            del client.changes[namespace]
+            if not client.changes:
+                client.changes = None
+        if not task.cancelled() and task.exception() is not None:
+            self._own_logger().error("joining or leaving failed", exc_info=task.exception())
+
+    async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
+        """Let a client into a namespace, if it is served and the application agrees."""
+        namespace = namespace or "/"
+        client = self.client(eio_sid)
+        if client is None or client.gone:
+            return
+        sid = await self.manager.pre_connect(eio_sid, namespace) if self._serves(namespace) else ""
+        member = client.members.get(namespace)
+        if not sid or member is None:
+            self._refuse(client, namespace, INVALID_NAMESPACE)
+            return
+        if self.always_connect:
+            await self._welcome(member)
+        refusal = await self.ask(member, data)
+        if refusal is None:
+            if not self.always_connect and not client.gone:
+                await self._welcome(member)
+            if client.gone:
+                await self._leave(member, CloseReason.TRANSPORT_CLOSE)
+            else:
+                await self.joined(member)
+            return
+        await self.manager.disconnect(member.sid, namespace, ignore_queue=True)
+        if self.always_connect:
+            # "Disconnection": a packet without payload.
+            self.send_packet(client, SocketPacket(PacketType.DISCONNECT, namespace))
+        else:
+            self._refuse(client, namespace, refusal)
+
+    def _serves(self, namespace: str) -> bool:
+        return (
+            namespace in self.handlers
+            or namespace in self.namespace_handlers
+            or self.namespaces == "*"
+            or namespace in self.namespaces
+        )
+
+    async def _welcome(self, member: Member) -> None:
+        """Tell a client that it is connected, and what happened to it meanwhile."""
+        self.eio.timers.set(member.client, None)
+        await self.manager.connect(member.sid, member.namespace)
+        packet = SocketPacket(PacketType.CONNECT, member.namespace, None, {"sid": member.sid})
+        member.welcome(self.codec.encode(packet))
+
+    def _refuse(self, client: SocketClient, namespace: str, error: Any) -> None:
+        packet = SocketPacket(PacketType.CONNECT_ERROR, namespace, None, error)
+        self.send_packet(client, packet)
+
+    async def joined(self, member: Member) -> None:
+        """Continue after a client was told that it is connected; for subclasses."""
+
+    async def ask(self, member: Member, auth: Any) -> Any:
+        """Ask the ``connect`` handler: None accepts, anything else is told to the client."""
+        namespace, sid = member.namespace, member.sid
+        handler, given = self._get_event_handler("connect", namespace, (sid, None, auth))
+        if handler is None:
+            owner, given = self._get_namespace_handler(namespace, (sid, None, auth))
+            handler = getattr(owner, "on_connect", None)
+            if owner is None:
+                return None
+        arguments = [sid, member.client.socket.handshake.environ(), auth]
+        if handler is not None and takes(handler, len(given)) < len(given):
+            arguments.pop()  # the older form of the handler takes no auth
+        try:
+            accepted = await self._trigger_event("connect", namespace, *arguments)
+        except exceptions.ConnectionRefusedError as refused:
+            return refused.error_args
+        except ConnectionRefusedError:
+            return {"message": "Connection refused by server"}
+        except Exception:
+            self._own_logger().exception("a connect handler failed")
+            return FAILED
+        if accepted is False:
+            return exceptions.ConnectionRefusedError().error_args
+        return None
+
+    async def _leave(self, member: Member, reason: CloseReason) -> None:
+        """Run the disconnect handler of a member, then forget it."""
+        member.state = MemberState.LEAVING
+        try:
+            await self.left(member, reason)
+        except Exception:
+            self._own_logger().exception("a disconnect handler failed")
+        await self.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
+        if not member.client.gone and not member.client.members:
+            self._watch(member.client)
+
+    async def left(self, member: Member, reason: CloseReason) -> None:
+        """Tell the application that a member is gone."""
+        await self._trigger_event("disconnect", member.namespace, member.sid, reason.value)
+
+    async def _depart(self, client: SocketClient, reason: CloseReason) -> None:
+        if client.changes:
+            await asyncio.wait(list(client.changes.values()))
+        for member in list(client.members.values()):
+            if member.state is MemberState.CONNECTED:
+                await self._leave(member, reason)
+        self._clients.pop(client.socket.sid, None)
+
+    def _watch(self, client: SocketClient) -> None:
+        timers = self.eio.timers
+        timers.set(client, timers.now() + self._connect_timeout_ms)
+
+    # Events.
+
+    def dispatch(self, member: Member, packet: SocketPacket) -> None:
+        """Handle an event of a connected member."""
+        client = member.client
+        name, arguments = packet.data[0], (member.sid, *packet.data[1:])
+        handler, given = self._get_event_handler(name, member.namespace, arguments)
+        if (
+            handler is not None
+            and self._events.idle(client)
+            and not self._is_coroutine(handler)
+            and "_trigger_event" not in self.__dict__
+        ):
+            try:
+                self._answer(member, packet, handler(*given))
+            except Exception:
+                self._own_logger().exception("the handler of an event failed")
+            return
+        if handler is not None and self._is_coroutine(handler):
+            self._events.put(client, self._run(member, packet, handler, given))
+        elif isinstance(name, str):
+            self._events.put(client, self._trigger(member, packet))
+
+    async def _run(
+        self, member: Member, packet: SocketPacket, handler: Callable[..., Any], given: Any
+    ) -> None:
+        self._answer(member, packet, await handler(*given))
+
+    async def _trigger(self, member: Member, packet: SocketPacket) -> None:
+        name, *arguments = packet.data
+        answer = await self._trigger_event(name, member.namespace, member.sid, *arguments)
+        if answer is not self.not_handled:
+            self._answer(member, packet, answer)
+
+    def _answer(self, member: Member, packet: SocketPacket, answer: Any) -> None:
+        if packet.id is None:
+            return
+        given = () if answer is None else answer if isinstance(answer, tuple) else (answer,)
+        ack = SocketPacket(PacketType.ACK, packet.namespace, packet.id, list(given))
+        member.client.socket.send(self.codec.encode(ack))
+
+    def _take_ack(self, member: Member, ack: int, data: list[Any]) -> None:
+        if type(self.manager).trigger_callback is RoomManager.trigger_callback:
+            try:
+                result = self.manager.answered(member, ack, data)
+            except Exception:
+                self._own_logger().exception("the callback of an ack failed")
+                return
+            if inspect.isawaitable(result):
+                self.eio.keep(self._guarded(result))
+        else:
+            self.eio.keep(self._guarded(self.manager.trigger_callback(member.sid, ack, data)))
+
+    async def _guarded(self, work: Any) -> None:
+        try:
+            await work
+        except Exception:
+            self._own_logger().exception("the callback of an ack failed")
+
+    def _is_coroutine(self, handler: Callable[..., Any]) -> bool:
+        known = self._coroutines.get(handler)
+        if known is None:
+            known = inspect.iscoroutinefunction(handler)
+            if len(self._coroutines) < 1_000:
+                self._coroutines[handler] = known
+        return known
+
+    def _own_logger(self) -> logging.Logger:
+        return logger
+
+
+async def _after(before: "asyncio.Future[None]", work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await asyncio.wait([before])
+    except BaseException:
+        work.close()
+        raise
+    await work
+
+
+def _codec(serializer: Any, json: Any, max_bytes: int, max_attachments: int) -> Codec:
+    if serializer == "default":
+        return JsonCodec(json, max_bytes=max_bytes, max_attachments=max_attachments)
+    if serializer == "msgpack":
+        return MsgPackCodec(max_bytes=max_bytes)
+    return ClassCodec(serializer, max_bytes=max_bytes, max_attachments=max_attachments)
