@@ -60,6 +60,8 @@ services:
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v make >/dev/null || missing="$$missing make"; \
 	command -v cc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || missing="$$missing postgresql"; \
 	if [ -n "$$missing" ]; then \
 	    command="apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq$$missing"; \
 	    echo "installing for the tests:$$missing"; \
