@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 import random
 import secrets
@@ -21,6 +22,7 @@ from stretto_server.health import Health, NodeState
 from stretto_server.history import expire_clients
 from stretto_server.journal.interface import Journal
 from stretto_server.journal.memory import MemoryJournal
+from stretto_server.journal.redis import RedisJournal
 from stretto_server.journal.sqlite import SqliteJournal
 from stretto_server.namespaces.boundary import Context, end_connection
 from stretto_server.namespaces.documents import DocumentsNamespace
@@ -51,7 +53,33 @@ def open_journal(settings: Settings, *, read_only: bool = False) -> Journal:
         return SqliteJournal(path, read_only=read_only)
     if settings.journal == "memory://":
         return MemoryJournal()
-    raise SettingsError(f"cannot open {settings.journal}: use sqlite:///path or memory://")
+    if settings.journal_scheme in ("redis", "rediss"):
+        return RedisJournal(settings.journal, read_only=read_only)
+    _require_asyncpg()
+    from stretto_server.journal.postgres import PostgresJournal
+
+    return PostgresJournal(settings.journal, read_only=read_only)
+
+
+async def migrate_journal(settings: Settings) -> list[int] | None:
+    """Run the migrations that the journal lacks; return which. None where there are none.
+
+    Raises Unavailable with what to do.
+    """
+    if settings.journal_scheme not in ("postgres", "postgresql"):
+        return None
+    _require_asyncpg()
+    from stretto_server.journal.postgres_session import migrate_database
+
+    return await migrate_database(settings.journal)
+
+
+def _require_asyncpg() -> None:
+    """Check for what only one kind of journal needs, and not everybody installs."""
+    if importlib.util.find_spec("asyncpg") is None:
+        raise SettingsError(
+            "a postgresql:// journal needs asyncpg: pip install 'stretto[server,postgres]'"
+        )
 
 
 @contextlib.asynccontextmanager

@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_token(commands)
     _add_docs(commands)
     _add_replay(commands)
+    _add_migrate(commands)
     _add_doctor(commands)
     return parser
 
@@ -75,7 +76,7 @@ def _add_serve(commands: Subparsers) -> None:
     serve.add_argument("--host", help="where to listen (0.0.0.0; with --dev 127.0.0.1)")
     serve.add_argument("--port", type=int, help="which port to listen on (8080)")
     serve.add_argument("--data", help="folder of the SQLite journal and dev.key (./data)")
-    serve.add_argument("--journal", metavar="URL", help="sqlite:///path or memory://")
+    serve.add_argument("--journal", metavar="URL", help="sqlite:///, redis:// or postgresql://")
     serve.set_defaults(run=_serve)
 
 
@@ -187,6 +188,20 @@ def _add_replay(commands: Subparsers) -> None:
 
 def _missing(_arguments: argparse.Namespace) -> int:
     raise ModuleNotFoundError(NO_SERVER)
+
+
+def _add_migrate(commands: Subparsers) -> None:
+    migrate = commands.add_parser(
+        "migrate", help="bring the schema of a PostgreSQL journal up to date"
+    )
+    migrate.add_argument("--journal", metavar="URL", help="postgresql://host/database")
+    migrate.set_defaults(run=_migrate)
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    from stretto_server.migration import migrate
+
+    return asyncio.run(migrate(arguments))
 
 
 def _add_doctor(commands: Subparsers) -> None:

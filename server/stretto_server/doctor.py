@@ -18,6 +18,7 @@ import aiohttp
 
 from stretto_core.errors import StrettoError
 from stretto_server.app import open_journal, sqlite_path
+from stretto_server.journal.durability import Examinable
 from stretto_server.journal.ownership import read_owner
 from stretto_server.page import page_folder
 from stretto_server.settings import Settings, SettingsError
@@ -86,10 +87,13 @@ async def _findings(
         return
     yield ok(f"settings: valid, {'development' if settings.dev else 'production'}")
     path = sqlite_path(settings.journal)
-    if path is None:
+    if path is not None:
+        async for finding in check_journal(settings, path):
+            yield finding
+    elif settings.journal == "memory://":
         yield warn(f"journal: {settings.journal} forgets everything when the server stops")
     else:
-        async for finding in check_journal(settings, path):
+        async for finding in check_shared_journal(settings):
             yield finding
     yield await check_port(settings)
 
@@ -151,6 +155,25 @@ async def check_journal(settings: Settings, path: Path) -> AsyncIterator[Finding
     yield _check_owner(path)
     yield check_disk(folder, shutil.disk_usage(folder).free)
     yield await asyncio.to_thread(check_fsync, folder)
+
+
+async def check_shared_journal(settings: Settings) -> AsyncIterator[Finding]:
+    """Check the service that a journal for many nodes lies in, and what it would lose."""
+    try:
+        journal = open_journal(settings, read_only=True)
+        weaknesses: list[str] = []
+        try:
+            await journal.start()
+            if isinstance(journal, Examinable):
+                weaknesses = await journal.weaknesses()
+        finally:
+            await journal.close()
+    except (StrettoError, SettingsError) as error:
+        yield fail(f"journal: {error}")
+        return
+    yield ok(f"journal: the {settings.journal_scheme}:// journal answers")
+    for weakness in weaknesses:
+        yield warn(f"journal: {weakness}")
 
 
 def _nearest_folder(path: Path) -> Path:

@@ -12,13 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from stretto_core.protocol import Limits
 from stretto_server.addresses import Network, parse_networks
+from stretto_server.redis_client.url import RedisUrl
 
 MIN_SECRET_BYTES: Final = 32
 ROLES: Final = ("viewer", "editor", "owner")
+SHARED_JOURNALS: Final = ("redis", "rediss", "postgres", "postgresql")
+"""What the URLs of journals start with that several nodes can share."""
 ENGINES: Final = ("stock",)
 
 
@@ -92,11 +95,14 @@ class Settings:
         return [f"STRETTO_SECRET is shorter than {MIN_SECRET_BYTES} bytes"]
 
     def _journal_problems(self) -> list[str]:
-        scheme = self.journal.partition(":")[0] if ":" in self.journal else ""
-        if scheme in ("redis", "rediss", "postgres", "postgresql"):
-            return [f"this version has no {scheme}:// journal yet: use sqlite:/// or memory://"]
+        scheme = self.journal_scheme
+        if scheme in SHARED_JOURNALS:
+            return self._shared_journal_problems()
         if self.journal != "memory://" and not re.match("sqlite:///.", self.journal):
-            return [f"{scheme or 'the journal'}:// is no journal: use sqlite:///path or memory://"]
+            return [
+                f"{scheme or 'the journal'}:// is no journal: use sqlite:///path, redis://host, "
+                "postgresql://host/database or memory://"
+            ]
         if self.redis_url is not None:
             return [
                 f"Redis means several nodes, and {scheme}:// serves one only: use a redis:// or "
@@ -108,6 +114,21 @@ class Settings:
                 f"postgresql:// one instead of {scheme}://, or STRETTO_WORKERS=1"
             ]
         return []
+
+    def _shared_journal_problems(self) -> list[str]:
+        try:
+            if self.journal_scheme.startswith("redis"):
+                RedisUrl.parse(self.journal).tls_context()
+            elif not urlsplit(self.journal).netloc:
+                raise ValueError("it names no host")
+        except ValueError as error:
+            return [f"the {self.journal_scheme}:// journal: {error}"]
+        return []
+
+    @property
+    def journal_scheme(self) -> str:
+        """What the journal's URL starts with; empty when it is no URL."""
+        return self.journal.partition(":")[0] if ":" in self.journal else ""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], **flags: Any) -> Self:

@@ -17,7 +17,7 @@ Output = pytest.CaptureFixture[str]
 
 COMMANDS = [
     [],
-    *(["serve"], ["token"], ["docs"], ["replay"], ["doctor"]),
+    *(["serve"], ["token"], ["docs"], ["replay"], ["migrate"], ["doctor"]),
     *(["docs", name] for name in ("list", "show", "verify", "export", "history", "import")),
     ["docs", "delete"],
 ]

@@ -168,7 +168,22 @@ def test_several_workers_need_a_journal_of_many_nodes() -> None:
     assert read({"STRETTO_WORKERS": "1"}).workers == 1
 
 
-@pytest.mark.parametrize("url", ["postgres://u:p@h/d", "postgresql://u:p@h/d", "redis://h"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("postgres://u:p@h/d", "postgresql://u:p@h/d", "redis://h", "rediss://u:p@h:1/2"),
+        "redis://a,b,c?sentinel=main",
+    ],
+)
+def test_a_journal_may_lie_in_a_service(url: str) -> None:
+    assert read({"DATABASE_URL": url}).journal == url
+    several = {"STRETTO_JOURNAL": url, "STRETTO_REDIS_URL": "redis://h", "STRETTO_WORKERS": "2"}
+    assert read(several).workers == 2
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u:p@h/d", "postgres:u:p", "redis://u:p@", "redis://u:p@h/notes"]
+)
 def test_a_database_that_we_cannot_serve_stops_the_start(url: str) -> None:
     said = problems(KEY | {"DATABASE_URL": url})
     assert len(said) == 1
