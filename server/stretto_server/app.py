@@ -16,6 +16,7 @@ from stretto_core.protocol import DOCS, ROOMS, SESSION, ServerEvent
 from stretto_server.api import add_document_api
 from stretto_server.auth import TokenVerifier
 from stretto_server.bus.local import LocalBus
+from stretto_server.bus.stock import StockBus
 from stretto_server.connections import Connection, Connections
 from stretto_server.documents import Documents
 from stretto_server.health import Health, NodeState
@@ -31,7 +32,9 @@ from stretto_server.namespaces.session import SessionNamespace
 from stretto_server.page import add_guest_tokens, add_page
 from stretto_server.rooms import Rooms
 from stretto_server.settings import Settings, SettingsError
+from stretto_server.slow_readers import SlowReaders
 from stretto_server.sockets import Sockets
+from stretto_server.stock_sockets import StockSockets
 
 logger = logging.getLogger(__name__)
 
@@ -111,14 +114,18 @@ class Node:
         self.name = secrets.token_hex(4)
         self.health = Health()
         self.journal = open_journal(settings)
-        self.bus = LocalBus()
+        self.bus: LocalBus | StockBus = StockBus() if settings.engine == "stock" else LocalBus()
         self.connections = Connections(
             settings.limits,
             rate_limits=settings.rate_limits,
             connect_timeout=settings.connect_timeout,
             token_grace=settings.token_grace,
         )
-        self.sockets = Sockets(settings, self.bus, self.connections)
+        self.sockets: Sockets | StockSockets
+        if isinstance(self.bus, StockBus):
+            self.sockets = StockSockets(settings, self.bus, self.connections)
+        else:
+            self.sockets = Sockets(settings, self.bus, self.connections)
         self.documents = Documents(
             self.journal, self.bus, settings.limits, history_hours=settings.history_hours
         )
@@ -131,6 +138,9 @@ class Node:
             limits=settings.limits,
             token_grace=settings.token_grace,
         )
+        if isinstance(self.sockets, Sockets) and isinstance(self.bus, LocalBus):
+            slow = SlowReaders(self.bus, self.connections, self.documents, self.rooms)
+            self.sockets.slow_readers = slow
         self.sockets.receivers = {
             SESSION: self.session,
             DOCS: DocumentsNamespace(self.context, self.documents),
@@ -203,6 +213,8 @@ def create_app(settings: Settings) -> web.Application:
     node = Node(settings)
     app[NODE] = node
     app[DOCUMENTS] = node.documents
+    # Before the engine's own: aiohttp calls them in this order, and draining needs clients.
+    app.on_shutdown.append(_drain_node)
     node.sockets.attach(app)
     add_document_api(app, node.documents, node.context.verifier)
     node.health.add_routes(app)
@@ -210,7 +222,6 @@ def create_app(settings: Settings) -> web.Application:
         add_guest_tokens(app, settings)
     add_page(app)
     app.cleanup_ctx.append(_run_node)
-    app.on_shutdown.append(_drain_node)
     return app
 
 

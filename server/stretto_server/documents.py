@@ -33,6 +33,7 @@ from stretto_server.document_registry import DocumentRegistry
 from stretto_server.history import new_history
 from stretto_server.journal.interface import Head, Journal
 from stretto_server.open_document import OpenDocument, Seat
+from stretto_server.roster_service import LiveRoster
 
 SERVER_USER: Final = "server"
 """Whom in-process edits are by, unless the caller says."""
@@ -233,6 +234,18 @@ class Documents:
         """Keep a member's cursor and tell the others."""
         document, seat = self._seated(connection, request["doc"])
         await document.cursor(seat, request["ranges"], request["version"])
+
+    def roster(self, doc: str) -> LiveRoster | None:
+        """Return who has a document open here, live."""
+        document = self._registry.get(doc)
+        return document.roster if document is not None else None
+
+    async def tell_behind(self, connection: Connection, doc: str) -> None:
+        """Tell a member that it missed frames, and which version it can fetch up to."""
+        document = self._registry.get(doc)
+        if document is not None and connection in document.seats:
+            version = document.actor.authority.version
+            await document.tell(connection, ServerEvent.BEHIND, {"doc": doc, "version": version})
 
     async def close(self, connection: Connection, doc: str) -> None:
         """Give up a seat."""

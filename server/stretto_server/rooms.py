@@ -276,6 +276,11 @@ class Rooms:
         place.role = role
         return place.joined()
 
+    def roster(self, room: str) -> LiveRoster | None:
+        """Return who is in a room, live."""
+        live = self._rooms.get(room)
+        return live.roster if live is not None else None
+
     def place(self, connection: Connection, room: str) -> Place:
         """Return the place of a connection in a room. Raises NotJoined."""
         live = self._rooms.get(room)

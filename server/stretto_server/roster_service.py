@@ -33,6 +33,20 @@ class LiveRoster:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(max(self._next_at, loop.time()), self._send)
 
+    def known(self) -> frozenset[str]:
+        """Return the ids of those whom members have heard of."""
+        return frozenset(member.id for member in self.members)
+
+    def since(self, known: frozenset[str]) -> dict[str, Any]:
+        """Return a diff that brings somebody who knew of ``known`` up to date."""
+        members = {member.id: member.to_payload() for member in self.members}
+        return {
+            **self._about,
+            "joined": [each for id, each in members.items() if id not in known],
+            "left": sorted(known - members.keys()),
+            "updated": [each for id, each in members.items() if id in known],
+        }
+
     def close(self) -> None:
         """Send nothing more."""
         if self._timer is not None:

@@ -22,7 +22,7 @@ MIN_SECRET_BYTES: Final = 32
 ROLES: Final = ("viewer", "editor", "owner")
 SHARED_JOURNALS: Final = ("redis", "rediss", "postgres", "postgresql")
 """What the URLs of journals start with that several nodes can share."""
-ENGINES: Final = ("stock",)
+ENGINES: Final = ("own", "stock")
 
 
 class SettingsError(Exception):
@@ -41,7 +41,7 @@ class Settings:
     data: Path = Path("data")
     redis_url: str | None = field(default=None, repr=False)
     workers: int = 1
-    engine: str = "stock"
+    engine: str = "own"
     default_role: str | None = None
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
@@ -172,7 +172,7 @@ class _Reader:
             "journal": "" if "journal" in given else self._journal(data),
             "redis_url": self._text("STRETTO_REDIS_URL") or self._text("REDIS_URL"),
             "workers": self._workers(),
-            "engine": self._text("STRETTO_ENGINE") or "stock",
+            "engine": self._text("STRETTO_ENGINE") or "own",
             "default_role": self._text("STRETTO_DEFAULT_ROLE") or ("editor" if dev else None),
             "trusted_proxies": self._networks("STRETTO_TRUSTED_PROXIES"),
             "allowed_origins": tuple((self._text("STRETTO_ALLOWED_ORIGINS") or "").split()),

@@ -89,7 +89,7 @@ class Overflowed:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """What waits is within the limit again."""
+    """Nothing waits anymore, after more than the limit did."""
 
 
 @dataclass(frozen=True, slots=True)

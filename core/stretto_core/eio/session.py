@@ -446,10 +446,13 @@ class Session:
         self._buffer.clear()
 
     def _done(self) -> list[Action]:
-        """Return the actions of one input, and whether what waits crossed the limit."""
-        over = self._buffer.over
-        if self.phase is Phase.OPEN and over is not self._told_over:
-            self._told_over = over
-            self._actions.append(do.Overflowed(self._buffer.size) if over else do.Drained())
+        """Return the actions of one input, and whether what waits crossed the limit or is gone."""
+        if self.phase is Phase.OPEN:
+            if not self._told_over and self._buffer.over:
+                self._told_over = True
+                self._actions.append(do.Overflowed(self._buffer.size))
+            elif self._told_over and not len(self._buffer):
+                self._told_over = False
+                self._actions.append(do.Drained())
         actions, self._actions = self._actions, []
         return actions

@@ -1,18 +1,29 @@
-"""One node: python-socketio's own rooms, with a broadcast that makes no task per member."""
+"""One node: rooms of our engine, and what slow readers missed."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
-from engineio import packet as engine_packet
-from socketio import AsyncManager
+from stretto_core.eio.socketio import PacketType, SocketPacket
+from stretto_server.engine.encoded import Encoded
+from stretto_server.engine.members import Member
+from stretto_server.engine.room_manager import RoomManager
+
+Missed = dict[tuple[str, str], dict[str, Encoded]]
+"""By namespace and room: the last frame of each event that was not sent."""
+
+NOBODY: Final[frozenset[str]] = frozenset()
 
 
-class LocalBus(AsyncManager):  # type: ignore[misc]
+class LocalBus(RoomManager):
     """The client manager of a single node.
 
-    The stock manager makes one task per recipient, which is most of a broadcast's cost
-    and lets a frame overtake an ack. Here a frame is encoded once and put on every
-    recipient's queue before the call returns; nothing is awaited on the way.
+    A frame is encoded once and written to every member's connection before the call
+    returns; nothing is awaited on the way. Members that read too slowly are passed over.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._missed: dict[str, Missed] = {}
 
     async def broadcast(
         self,
@@ -28,16 +39,19 @@ class LocalBus(AsyncManager):  # type: ignore[misc]
         members = self.rooms.get(namespace, {}).get(room)
         if not members:
             return
-        packets = self._frames(namespace, event, payload, binary=binary)
-        for sid, engine_sid in members.items():
-            if sid != skip:
-                self._put(engine_sid, packets)
+        packet = SocketPacket(PacketType.EVENT, namespace, None, [str(event), payload])
+        encoded = self.server.codec.encode(packet)
+        audience: Iterable[Member] = members.values()
+        if self._missed:
+            audience = [one for one in audience if not self._passes(one, room, event, encoded)]
+        self.deliver(audience, encoded, NOBODY if skip is None else frozenset((skip,)))
 
     async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:
         """Send to one connection; one that is gone is passed over."""
-        engine_sid = self.eio_sid_from_sid(sid, namespace)
-        if engine_sid is not None:
-            self._put(engine_sid, self._frames(namespace, event, payload))
+        member = self.member(sid, namespace)
+        if member is not None:
+            packet = SocketPacket(PacketType.EVENT, namespace, None, [str(event), payload])
+            member.socket.send(self.server.codec.encode(packet))
 
     async def join(self, namespace: str, sid: str, room: str) -> None:
         """Let a connection into ``room``."""
@@ -47,50 +61,29 @@ class LocalBus(AsyncManager):  # type: ignore[misc]
         """Take a connection out of ``room``."""
         self.basic_leave_room(sid, namespace, room)
 
-    async def emit(
-        self,
-        event: str,
-        data: Any,
-        namespace: str,
-        room: str | list[str] | None = None,
-        skip_sid: str | list[str] | None = None,
-        callback: Any = None,
-        to: str | list[str] | None = None,
-        **options: Any,
-    ) -> None:
-        """Serve python-socketio's own ``emit`` in the same way, where it needs no callback."""
-        if callback is not None:
-            await super().emit(event, data, namespace, room, skip_sid, callback, to, **options)
-            return
-        skipped = {skip_sid} if isinstance(skip_sid, str) else set(skip_sid or ())
-        arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
-        packet = self.server.packet_class(namespace=namespace, data=[event, *arguments])
-        packets = _engine_packets(packet.encode())
-        for sid, engine_sid in self.get_participants(namespace, to or room):
-            if sid not in skipped:
-                self._put(engine_sid, packets)
+    # Slow readers.
 
-    def _frames(
-        self, namespace: str, event: str, payload: dict[str, Any], *, binary: bool = False
-    ) -> list[engine_packet.Packet]:
-        # binary=None lets python-socketio search the payload for attachments; False spares
-        # that walk where we know that there are none.
-        packet = self.server.packet_class(
-            namespace=namespace, data=[event, payload], binary=None if binary else False
-        )
-        return _engine_packets(packet.encode())
+    def hold_back(self, engine_sid: str) -> None:
+        """Send a connection no broadcasts until :meth:`let_go`."""
+        self._missed.setdefault(engine_sid, {})
 
-    def _put(self, engine_sid: str, packets: list[engine_packet.Packet]) -> None:
+    def let_go(self, engine_sid: str) -> Missed:
+        """Send a connection broadcasts again; return what it missed."""
+        return self._missed.pop(engine_sid, {})
+
+    def forget(self, engine_sid: str) -> None:
+        """Forget a connection that is gone."""
+        self._missed.pop(engine_sid, None)
+
+    def resend(self, engine_sid: str, encoded: Encoded) -> None:
+        """Send a connection a frame that it missed."""
         socket = self.server.eio.sockets.get(engine_sid)
-        if socket is not None and not socket.closed:
-            for packet in packets:
-                if packet.binary:
-                    # It remembers how it was encoded first, and a polling member needs it
-                    # in base64 where a WebSocket takes the bytes.
-                    packet = engine_packet.Packet(engine_packet.MESSAGE, packet.data)
-                socket.queue.put_nowait(packet)
+        if socket is not None:
+            socket.send(encoded)
 
-
-def _engine_packets(encoded: str | list[str | bytes]) -> list[engine_packet.Packet]:
-    parts = encoded if isinstance(encoded, list) else [encoded]
-    return [engine_packet.Packet(engine_packet.MESSAGE, part) for part in parts]
+    def _passes(self, member: Member, room: str, event: str, encoded: Encoded) -> bool:
+        missed = self._missed.get(member.client.socket.sid)
+        if missed is None:
+            return False
+        missed.setdefault((member.namespace, room), {})[event] = encoded
+        return True

@@ -254,7 +254,7 @@ class Endpoint:
         try:
             socket.perform(core.begin_post(number))
             if not waiting.done():
-                reading = asyncio.ensure_future(self._body(request))
+                reading = asyncio.ensure_future(self._body(request, socket))
                 await first_of(reading, waiting)
             if not waiting.done() and reading is not None:
                 body = reading.result()
@@ -274,8 +274,9 @@ class Endpoint:
                 reading.cancel()
             del self._answers[number]
 
-    async def _body(self, request: web.BaseRequest) -> bytes | None:
+    async def _body(self, request: web.BaseRequest, socket: EngineSocket) -> bytes | None:
         """Read a body, or a part of it that is too long already; None when it breaks off."""
+        await socket.reading()
         body = bytearray()
         most = self._server.settings.max_payload
         try:

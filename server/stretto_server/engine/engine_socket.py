@@ -1,6 +1,8 @@
 """One Engine.IO client: performs what its session decides."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from enum import Flag, auto
 from typing import Any, Final, Protocol
 
 from aiohttp import web
@@ -18,6 +20,15 @@ from stretto_server.engine.timers import NEVER, Timers
 MOST_PENDING: Final = 64
 """Frames gathered for one connection in one turn; more leave at once, so that its transport
 can say that it is full."""
+
+
+class Pause(Flag):
+    """Why a client is not read from."""
+
+    EVENTS = auto()
+    """Too many of its events are handled."""
+    SLOW = auto()
+    """It takes too slowly what it gets."""
 
 
 class Observer(Protocol):
@@ -74,7 +85,7 @@ class EngineSocket:
 
     __slots__ = (
         *("_keep", "_stall", "client", "connection", "core", "deflate_from", "due", "handshake"),
-        *("held", "pending", "server", "session", "sid", "trial", "watched"),
+        *("held", "paused", "pending", "resumed", "server", "session", "sid", "trial", "watched"),
     )
 
     def __init__(self, server: Host, sid: str, handshake: Handshake) -> None:
@@ -89,6 +100,8 @@ class EngineSocket:
         self.session: dict[str, Any] | None = None
         self.client: Any = None
         self.held: list[Encoded] | None = None
+        self.paused = Pause(0)
+        self.resumed: asyncio.Future[None] | None = None
         self.due = self.watched = NEVER
         self._stall: Stall | None = None
         self._keep = False
@@ -174,18 +187,40 @@ class EngineSocket:
         if self.core is not None:
             self.perform(self.core.refuse(reason))
 
-    def pause_reading(self) -> None:
-        """Take nothing from the client until :meth:`resume_reading`."""
-        if self.core is not None and self.connection is not None:
-            self.core.stop_reading()
-            self.connection.pause_reading()
+    def pause_reading(self, why: Pause) -> None:
+        """Take nothing from the client until :meth:`resume_reading`.
 
-    def resume_reading(self) -> None:
-        """Take what the client sends again."""
-        if self.core is not None and self.connection is not None:
-            self.core.resume_reading(self.server.timers.now())
+        Its silence is forgiven; where it does not even take what it gets, over a WebSocket
+        the stall ends it and over polling the missing pong does.
+        """
+        if self.core is None or self.closed:
+            return
+        if not self.paused and self.connection is not None:
+            self.connection.pause_reading()
+        self.paused |= why
+        if self.connection is not None or why is Pause.EVENTS:
+            self.core.stop_reading()
+
+    def resume_reading(self, why: Pause) -> None:
+        """Take what the client sends again, unless there is another reason not to."""
+        if self.core is None or not self.paused & why:
+            return
+        self.paused &= ~why
+        if self.paused:
+            return
+        self.core.resume_reading(self.server.timers.now())
+        if self.connection is not None:
             self.connection.resume_reading()
-            self._refresh()
+        if self.resumed is not None and not self.resumed.done():
+            self.resumed.set_result(None)
+        self._refresh()
+
+    async def reading(self) -> None:
+        """Wait while nothing is to be taken from the client. Cancelling is safe."""
+        while self.paused and not self.closed:
+            if self.resumed is None or self.resumed.done():
+                self.resumed = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self.resumed])
 
     # From the client.
 
@@ -306,6 +341,8 @@ class EngineSocket:
 
     def _upgraded(self, _action: do.Upgraded) -> None:
         self.connection, self.trial = self.trial, None
+        if self.paused and self.connection is not None:
+            self.connection.pause_reading()
         if self.connection is not None:
             self.deflate_from = self.connection.deflate_from
 
@@ -321,6 +358,8 @@ class EngineSocket:
         self.server.observer.closed(self, action.reason)
 
     def _discard(self, _action: do.Discard) -> None:
+        if self.resumed is not None and not self.resumed.done():
+            self.resumed.set_result(None)
         self.server.forget(self)
 
     def _nothing(self, _action: do.Opened) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
+from stretto_server.engine.engine_socket import Pause
 from stretto_server.engine.members import SocketClient
 
 Work = Coroutine[Any, Any, None]
@@ -39,7 +40,7 @@ class EventQueue:
             self._start(client, work)
             return
         if client.running + len(client.waiting) == self._patience + 1:
-            client.socket.pause_reading()
+            client.socket.pause_reading(Pause.EVENTS)
 
     def drop(self, client: SocketClient) -> None:
         """Forget what a client that is gone still waits for."""
@@ -74,7 +75,7 @@ class EventQueue:
         if waiting is None:
             return
         if client.running + len(waiting) == self._patience:
-            client.socket.resume_reading()
+            client.socket.resume_reading(Pause.EVENTS)
         work = waiting.popleft()
         if not waiting:
             client.waiting = None

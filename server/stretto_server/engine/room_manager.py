@@ -205,9 +205,9 @@ class RoomManager(socketio.AsyncManager):  # type: ignore[misc]
         if event in RESERVED_EVENTS:
             raise ValueError(f"{event!r} is reserved: no client would take it")
         if isinstance(data, tuple):
-            arguments = [event, *data]
+            arguments = [str(event), *data]
         else:
-            arguments = [event] if data is None else [event, data]
+            arguments = [str(event)] if data is None else [str(event), data]
         audience = self.audience(namespace, to or room)
         skipped = frozenset((skip_sid,) if isinstance(skip_sid, str) else skip_sid or ())
         if callback is None:

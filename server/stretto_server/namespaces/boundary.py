@@ -9,7 +9,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from stretto_core.errors import (
     InternalError,
@@ -29,7 +29,6 @@ from stretto_core.protocol import (
 from stretto_server.auth import TokenVerifier
 from stretto_server.bus.interface import Bus
 from stretto_server.connections import Connection, Connections
-from stretto_server.sockets import Sockets
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +36,21 @@ Handler = Callable[[Connection, dict[str, Any]], Awaitable[dict[str, Any]]]
 RightsChanged = Callable[[Connection], Awaitable[None]]
 
 
+class Closing(Protocol):
+    """What ends connections."""
+
+    async def disconnect(self, sid: str, namespace: str | None = None) -> None:
+        """Tell a client that it left a namespace."""
+
+    async def close_transport(self, engine_sid: str) -> None:
+        """Close one transport, and with it all its namespaces."""
+
+
 @dataclass(slots=True)
 class Context:
     """What all namespaces of one server share."""
 
-    sockets: Sockets
+    sockets: Closing
     bus: Bus
     connections: Connections
     verifier: TokenVerifier
@@ -159,7 +168,7 @@ class Namespace(ABC):
             await end_connection(self.context.sockets, connection)
 
 
-async def end_connection(sockets: Sockets, connection: Connection) -> None:
+async def end_connection(sockets: Closing, connection: Connection) -> None:
     """Tell a client that it is disconnected on purpose, then close its transport."""
     for namespace, sid in list(connection.sids.items()):
         await sockets.disconnect(sid, namespace=namespace)
