@@ -5,12 +5,11 @@ caller makes the staged entries durable, :meth:`Authority.commit` then takes the
 lost race is ``learn`` and ``stage`` again.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from stretto_core.entries import ClientRecord, Entry, next_hash
+from stretto_core.entries import ClientRecord, Entry, next_hash, seal
 from stretto_core.errors import (
     EpochChanged,
     Forbidden,
@@ -30,17 +29,20 @@ from stretto_core.ot import (
     Rope,
     check,
     input_length,
+    is_writable,
     length_change,
     map_position,
     normalize,
 )
+from stretto_core.ot.run import Run
 from stretto_core.ot.transform import transform_canonical
 from stretto_core.protocol import Limits
+from stretto_core.values import value
 
 Range = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Submission:
     """One operation as it arrived; ``op`` is unchecked."""
 
@@ -64,6 +66,9 @@ class Staged:
     entries: tuple[Entry, ...]
     hashes: tuple[str, ...]
     outcomes: tuple[int | StrettoError, ...]
+    run: Run
+    lengths: Sequence[int]
+    """Of the text, after each entry."""
 
 
 @dataclass(slots=True)
@@ -75,7 +80,19 @@ class _Stage:
     hash: str
     entries: list[Entry] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
+    run: Run = field(default_factory=Run)
+    lengths: list[int] = field(default_factory=list)
     records: dict[str, ClientRecord] = field(default_factory=dict)
+
+    def add(self, entry: Entry) -> None:
+        """Put an entry behind those staged so far."""
+        self.version += 1
+        self.hash = seal(self.hash, entry)
+        self.entries.append(entry)
+        self.hashes.append(self.hash)
+        size = self.run.append(entry.op)
+        self.length += size or length_change(entry.op)
+        self.lengths.append(self.length)
 
 
 class Authority:
@@ -160,8 +177,7 @@ class Authority:
             return tuple(found)
         size = 0
         for count, entry in enumerate(found):
-            payload = json.dumps(entry.to_payload(), ensure_ascii=False, separators=(",", ":"))
-            size += len(payload.encode())
+            size += len(entry.to_json().encode())
             if count and size > max_bytes:
                 return tuple(found[:count])
         return tuple(found)
@@ -198,8 +214,16 @@ class Authority:
 
     def learn(self, entries: Sequence[Entry]) -> None:
         """Take in entries that are durable already: from loading, or committed elsewhere."""
+        reached, length = self.hash, self.length
+        run = Run()
+        hashes, lengths = [], []
         for entry in entries:
-            self._take(entry, next_hash(self.hash, entry))
+            run.append(entry.op)
+            reached = next_hash(reached, entry)
+            hashes.append(reached)
+            length += length_change(entry.op)
+            lengths.append(length)
+        self._take(entries, hashes, lengths, run)
 
     def commit(self, staged: Staged) -> None:
         """Take in what was staged, now that it is durable.
@@ -208,18 +232,27 @@ class Authority:
         """
         if staged.base != self.version:
             raise ValueError("staged on another version")
-        for entry, reached in zip(staged.entries, staged.hashes, strict=True):
-            self._take(entry, reached)
+        self._take(staged.entries, staged.hashes, staged.lengths, staged.run)
 
-    def _take(self, entry: Entry, reached: str) -> None:
-        self._text.apply(entry.op)
-        self._history.append(entry.op)
-        self._entries.append(entry)
-        self._hashes.append(reached)
-        self._lengths.append(len(self._text))
-        record = self._records.get(entry.client)
-        if record is not None and record.last_version < self.version:
-            self._records[entry.client] = record.advanced(entry.seq, self.version, entry.user)
+    def _take(
+        self, entries: Sequence[Entry], hashes: Sequence[str], lengths: Sequence[int], run: Run
+    ) -> None:
+        text, records, version = self._text, self._records, self.version
+        for entry, place, size in zip(entries, run.places, run.sizes, strict=True):
+            if size > 0:
+                text.splice(place, 0, cast(str, entry.op[-1]))
+            elif size < 0:
+                text.splice(place, -size, "")
+            else:
+                text.apply(entry.op)
+            version += 1
+            record = records.get(entry.client)
+            if record is not None and record.last_version < version:
+                records[entry.client] = record.advanced(entry.seq, version, entry.user)
+        self._history.extend(run)
+        self._entries += entries
+        self._hashes += hashes
+        self._lengths += lengths
 
     def stage(self, submissions: Sequence[Submission], at_ms: int) -> Staged:
         """Decide a batch without changing anything; each sees the effect of those before it.
@@ -234,7 +267,14 @@ class Authority:
                 outcomes.append(self._stage_one(stage, submission, at_ms))
             except StrettoError as error:
                 outcomes.append(error)
-        return Staged(self.version, tuple(stage.entries), tuple(stage.hashes), tuple(outcomes))
+        return Staged(
+            self.version,
+            tuple(stage.entries),
+            tuple(stage.hashes),
+            tuple(outcomes),
+            stage.run,
+            stage.lengths,
+        )
 
     def _stage_one(self, stage: _Stage, submission: Submission, at_ms: int) -> int:
         record = stage.records.get(submission.client) or self._records.get(submission.client)
@@ -249,13 +289,11 @@ class Authority:
         if record.fenced or submission.seq != record.last_seq + 1:
             raise SequenceGap(details={"last_seq": record.last_seq})
         self._check_base(submission, record)
-        op = self._rewritten(stage, submission)
+        op = self._spliced(stage, submission)
+        if op is None:
+            op = self._rewritten(stage, submission)
         entry = Entry(submission.client, submission.seq, op, submission.user, at_ms)
-        stage.version += 1
-        stage.length += length_change(op)
-        stage.hash = next_hash(stage.hash, entry)
-        stage.entries.append(entry)
-        stage.hashes.append(stage.hash)
+        stage.add(entry)
         stage.records[entry.client] = record.advanced(entry.seq, stage.version, entry.user)
         return stage.version
 
@@ -274,12 +312,37 @@ class Authority:
         if version < self.horizon:
             raise IndexError(f"version {version} is not in memory")
 
+    def _spliced(self, stage: _Stage, submission: Submission) -> Operation | None:
+        """Do as :meth:`_rewritten` for what most operations are, without all its lists.
+
+        None where the operation is not plainly one insertion or deletion behind the text's
+        first character, or does not stay one.
+        """
+        raw, base = submission.op, submission.base
+        if len(raw) != 2 or self._limits.op_components < 2:
+            return None
+        place, part = raw
+        longest = self._lengths[base - self.horizon]
+        if type(place) is not int or not 0 < place <= longest:
+            return None
+        if type(part) is str:
+            room = min(self._limits.op_inserted, self._limits.document_chars - stage.length)
+            if not 0 < len(part) <= room or not is_writable(part):
+                return None
+            place = stage.run.insertion(self._history.insertion(place, base))
+            return (place, part) if place else (part,)
+        if type(part) is int and place - longest <= part < 0:
+            span = self._history.deletion(place, place - part, base)
+            span = span and stage.run.deletion(*span)
+            return _deletion(*span) if span else None
+        return None
+
     def _rewritten(self, stage: _Stage, submission: Submission) -> Operation:
         """Return the operation as it applies to the staged head."""
         op = self._checked(submission.op, submission.base)
         op = self._history.transform(op, submission.base)
-        for entry in stage.entries:
-            op = transform_canonical(op, entry.op, "left")
+        for over in stage.run.ops:
+            op = transform_canonical(op, over, "left")
         if stage.length + length_change(op) > max(self._limits.document_chars, stage.length):
             raise TooLarge(f"a document holds {self._limits.document_chars} characters")
         return op
@@ -323,3 +386,9 @@ class Authority:
                 for anchor, head in mapped
             ]
         return mapped
+
+
+def _deletion(start: int, end: int) -> Operation:
+    if start == end:
+        return ()
+    return (start, start - end) if start else (start - end,)

@@ -1,15 +1,19 @@
-"""Entries of a document's log, and the hash that chains them to a history."""
+"""Entries of a document's log, their JSON, and the hash that chains them to a history."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import field
 from hashlib import sha256
-from typing import Any
+from json.encoder import encode_basestring
+from typing import Any, Final
 
 from stretto_core.ot import Operation
+from stretto_core.values import value
+
+_quoted: Final = encode_basestring
+"""A string as ``JSON.stringify`` writes it: nothing is escaped that need not be."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """One committed operation: transformed, canonical, and never changed again.
 
@@ -23,6 +27,8 @@ class Entry:
     op: Operation
     user: str
     at_ms: int
+    json: str = field(default="", init=False, repr=False, compare=False)
+    """What :meth:`to_json` returned, once it was asked."""
 
     def to_payload(self) -> dict[str, Any]:
         """Return the entry as the wire contract writes it."""
@@ -33,6 +39,10 @@ class Entry:
             "user": self.user,
             "at_ms": self.at_ms,
         }
+
+    def to_json(self) -> str:
+        """Return the compact JSON of :meth:`to_payload`; it is made once."""
+        return self.json or _write_json(self, _quoted(self.client), operation_json(self.op))
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> "Entry":
@@ -46,19 +56,44 @@ class Entry:
         )
 
 
+def operation_json(op: Operation) -> str:
+    """Return the JSON of a canonical operation as ``JSON.stringify`` writes it (RFC 8785)."""
+    if len(op) == 2:
+        kept, text = op
+        if type(kept) is int and type(text) is str:  # as most operations are
+            return f"[{kept},{_quoted(text)}]"
+    return f"[{','.join([_quoted(p) if isinstance(p, str) else str(p) for p in op])}]"
+
+
 def next_hash(previous: str, entry: Entry) -> str:
     """Return the history hash after ``entry``: 16 hex digits.
 
     The first 8 bytes of SHA-256 over the previous hash's 8 bytes and the JSON of
     ``[client, seq, op]`` as ``JSON.stringify`` writes it (RFC 8785).
     """
-    text = json.dumps(
-        [entry.client, entry.seq, entry.op], ensure_ascii=False, separators=(",", ":")
+    text = f"[{_quoted(entry.client)},{entry.seq},{operation_json(entry.op)}]"
+    return sha256(bytes.fromhex(previous) + text.encode()).hexdigest()[:16]
+
+
+def seal(previous: str, entry: Entry) -> str:
+    """Do as :func:`next_hash`, and make the JSON of ``entry`` on the way."""
+    client, op = _quoted(entry.client), operation_json(entry.op)
+    _write_json(entry, client, op)
+    text = f"[{client},{entry.seq},{op}]"
+    return sha256(bytes.fromhex(previous) + text.encode()).hexdigest()[:16]
+
+
+def _write_json(entry: Entry, client: str, op: str) -> str:
+    """Write an entry's JSON from parts that are written already, and keep it."""
+    text = (
+        f'{{"client":{client},"seq":{entry.seq},"op":{op},'
+        f'"user":{_quoted(entry.user)},"at_ms":{entry.at_ms}}}'
     )
-    return sha256(bytes.fromhex(previous) + text.encode()).digest()[:8].hex()
+    object.__setattr__(entry, "json", text)
+    return text
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClientRecord:
     """What is durably known of one replica, so that each of its seqs commits once.
 
@@ -73,4 +108,4 @@ class ClientRecord:
 
     def advanced(self, seq: int, version: int, user: str) -> "ClientRecord":
         """Return the record after this client's ``seq`` took ``version``."""
-        return replace(self, last_seq=seq, last_version=version, user=user)
+        return ClientRecord(seq, version, user, self.fenced)

@@ -1,10 +1,11 @@
 import json
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stretto_core.authority import Authority, Submission
+from stretto_core.authority import Authority, Submission, _Stage
 from stretto_core.entries import ClientRecord, Entry, next_hash
 from stretto_core.errors import (
     EpochChanged,
@@ -104,6 +105,59 @@ def test_a_lost_race_is_learned_and_staged_again() -> None:
     authority.learn([entry(("y",))])
     assert outcomes(authority, submission) == [2]
     assert authority.text == "xy"
+
+
+class LongWay(Authority):
+    """Knows no short cut for splices."""
+
+    def _spliced(self, stage: _Stage, submission: Submission) -> None:
+        return None
+
+
+rough = st.one_of(
+    st.tuples(
+        st.integers(-1, 7), st.one_of(st.text("ab\0é😀\ud800", max_size=7), st.integers(-7, 2))
+    ),
+    st.lists(
+        st.one_of(st.integers(-3, 4), st.sampled_from(["x", "", 1.0, True, None])), max_size=4
+    ),
+)
+"""Operations of which many are one splice, and many are wrong."""
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from([ANN, BOB]), rough, st.integers(0, 9)), max_size=6))
+)
+def test_the_short_cut_for_splices_gives_what_the_long_way_gives(
+    rounds: list[list[tuple[str, list[object], int]]],
+) -> None:
+    short = Authority("epoch-1", 0, NO_HASH, "0123456789", floor=0, limits=LIMITS)
+    long = LongWay("epoch-1", 0, NO_HASH, "0123456789", floor=0, limits=LIMITS)
+    for authority in (short, long):
+        authority.enroll(ANN, None)
+        authority.enroll(BOB, None)
+    for batch in rounds:
+        submissions: list[Submission] = []
+        for client, op, behind in batch:
+            record = short.record(client)
+            assert record is not None
+            earlier = [one.client for one in submissions].count(client)
+            base = max(0, short.version - behind, 0 if earlier else record.last_version)
+            seq = record.last_seq + 1 + earlier
+            submissions.append(Submission("epoch-1", client, seq, base, op, client[10:13]))
+        results = [authority.stage(submissions, 5) for authority in (short, long)]
+        assert [_told(staged.outcomes) for staged in results[:1]] == [_told(results[1].outcomes)]
+        assert results[0].entries == results[1].entries
+        assert results[0].hashes == results[1].hashes
+        for authority, staged in zip((short, long), results, strict=True):
+            authority.commit(staged)
+        assert (
+            (short.text, short.length) == (long.text, long.length) == (short.text, len(long.text))
+        )
+
+
+def _told(outcomes: Sequence[int | StrettoError]) -> list[object]:
+    return [one.to_payload() if isinstance(one, StrettoError) else one for one in outcomes]
 
 
 # The order of checks.

@@ -1,8 +1,12 @@
 import dataclasses
+import json
+from hashlib import sha256
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stretto_core.entries import ClientRecord, Entry, next_hash
+from stretto_core.entries import ClientRecord, Entry, next_hash, operation_json, seal
 from stretto_core.ot import Operation
 from stretto_core.protocol import NO_HASH
 
@@ -32,6 +36,36 @@ def entry(op: Operation, seq: int = 7) -> Entry:
 def test_the_hash_is_that_of_the_json_of_javascript(name: str) -> None:
     op, expected = EXPECTED[name]
     assert next_hash(NO_HASH, entry(op)) == expected
+
+
+def compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+strings = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+ops = st.lists(st.integers(1 - 2**53, 2**53 - 1) | strings, max_size=4).map(tuple)
+
+
+@given(strings, st.integers(1, 2**53), ops, strings, st.integers(0, 2**53))
+def test_json_is_what_the_standard_library_writes(
+    client: str, seq: int, op: Operation, user: str, at_ms: int
+) -> None:
+    one = Entry(client, seq, op, user, at_ms)
+    assert operation_json(op) == compact(op)
+    digest = sha256(bytes(8) + compact([client, seq, op]).encode()).digest()[:8].hex()
+    assert next_hash(NO_HASH, one) == digest
+    assert one.json == ""
+    assert one.to_json() == one.json == compact(one.to_payload())
+    assert seal(NO_HASH, again := dataclasses.replace(one)) == digest
+    assert again.json == one.json
+
+
+def test_json_that_is_kept_makes_no_difference() -> None:
+    one = entry((1, "x"))
+    one.to_json()
+    other = entry((1, "x"))
+    assert (one, hash(one), repr(one)) == (other, hash(other), repr(other))
+    assert dataclasses.replace(one, seq=8).to_json() == entry((1, "x"), 8).to_json()
 
 
 def test_hashes_chain() -> None:

@@ -14,6 +14,7 @@ from stretto_core.ot.operation import (
     check,
     input_length,
     inserted_length,
+    is_writable,
     length_change,
     normalize,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "input_length",
     "inserted_length",
     "invert",
+    "is_writable",
     "length_change",
     "map_position",
     "normalize",

@@ -1,10 +1,11 @@
 """The operations of a document in order, with composed blocks for quick catching up.
 
-A log-structured history, as LSM trees are: every ``_LEAF`` operations become a block, two
-neighbouring blocks of one size become one of twice that size. Blocks are aligned to
-version numbers and only the largest that begins at a version is kept: rewriting goes from
-its version to the head, so it never takes a smaller one. An operation is rewritten over K
-versions by O(log K) blocks and fewer than ``2 * _LEAF`` single operations.
+A log-structured history, as LSM trees are: every ``_LEAF`` operations may become a block,
+two neighbouring blocks of one size one of twice that size. Blocks are aligned to version
+numbers and only the largest that begins at a version is kept: rewriting goes from its
+version to the head, so it never takes a smaller one. They are made when somebody comes
+from far behind, which is rare; then an operation is rewritten over K versions by O(log K)
+blocks and fewer than ``2 * _LEAF`` single operations.
 
 Side ``left`` and this package's rule of composing make the result literally that of one
 transform after the other; neither holds for side ``right`` or for the usual compose.
@@ -15,7 +16,7 @@ from typing import Final
 
 from stretto_core.ot.block import Block, block_of, join
 from stretto_core.ot.operation import Component, Operation, normalize
-from stretto_core.ot.position import map_canonical
+from stretto_core.ot.run import Run
 from stretto_core.ot.transform import transform_canonical
 
 _LEAF: Final = 16
@@ -25,11 +26,17 @@ _LARGEST: Final = _LEAF << 8
 """Operations in the largest block (4,096). Joining two halves takes a few milliseconds
 where edits are scattered, and an event loop waits for it; larger would gain little."""
 
+_FAR: Final = 4 * _LEAF
+"""From nearer to the head going through single operations costs less than making blocks."""
+
+_FAR_FOR_INSERTIONS: Final = 32 * _LEAF
+"""The same for a lone insertion, of which only the place is carried."""
+
 
 class ComposedHistory:
     """The operations of versions ``base + 1`` to ``head``."""
 
-    __slots__ = ("_blocks", "_ops", "base")
+    __slots__ = ("_blocks", "_run", "base")
 
     base: int
     """The version that the oldest operation held applies to."""
@@ -37,13 +44,13 @@ class ComposedHistory:
     def __init__(self, base: int = 0) -> None:
         """Hold nothing yet; the first operation appended makes version ``base + 1``."""
         self.base = base
-        self._ops: list[Operation] = []
+        self._run = Run()
         self._blocks: dict[int, Block] = {}
 
     @property
     def head(self) -> int:
         """The newest version."""
-        return self.base + len(self._ops)
+        return self.base + len(self._run.ops)
 
     def op(self, version: int) -> Operation:
         """Return the operation that made ``version``.
@@ -54,7 +61,7 @@ class ComposedHistory:
         """
         if not self.base < version <= self.head:
             raise IndexError("the history does not hold this version")
-        return self._ops[version - self.base - 1]
+        return self._run.ops[version - self.base - 1]
 
     def append(self, op: Sequence[Component]) -> None:
         """Add the operation that makes version ``head + 1``.
@@ -63,10 +70,11 @@ class ComposedHistory:
             InvalidOperation: ``op`` is malformed.
 
         """
-        self._ops.append(normalize(op))
-        start = self.head - _LEAF
-        if start % _LEAF == 0 and start >= self.base:
-            self._add_block(start, self._leaf(start))
+        self._run.append(normalize(op))
+
+    def extend(self, run: Run) -> None:
+        """Add the operations, canonical already, that make the versions after the head."""
+        self._run.extend(run)
 
     def extend_front(self, ops: Iterable[Sequence[Component]]) -> None:
         """Add the operations, oldest first, that come before those held.
@@ -76,19 +84,13 @@ class ComposedHistory:
             IndexError: they are more than ``base``, the count of the versions missing.
 
         """
-        older = [normalize(op) for op in ops]
+        older = Run()
+        for op in ops:
+            older.append(normalize(op))
         if len(older) > self.base:
             raise IndexError("more operations than versions before them")
-        old_base = self.base
-        self._ops[:0] = older
+        self._run.extend_front(older)
         self.base -= len(older)
-        # Newest first: the right half of every block is there before its left half.
-        last = min(old_base - 1, self.head - _LEAF) // _LEAF * _LEAF
-        for start in range(last, self.base - 1, -_LEAF):
-            block = self._leaf(start)
-            while (right := self._right_half(start, block)) is not None:
-                block = join(block, right)
-            self._blocks[start] = block
 
     def drop_before(self, version: int) -> None:
         """Forget what is only needed to rewrite operations based before ``version``.
@@ -99,7 +101,7 @@ class ComposedHistory:
         version = min(version, self.head)
         if version <= self.base:
             return
-        del self._ops[: version - self.base]
+        self._run.drop(version - self.base)
         self.base = version
         for start in [start for start in self._blocks if start < version]:
             del self._blocks[start]
@@ -120,54 +122,65 @@ class ComposedHistory:
         if len(op) == 2:
             position, text = op
             if isinstance(text, str) and isinstance(position, int) and position > 0:
-                place = self._place(position, since)
+                place = self.insertion(position, since)
                 return (place, text) if place else (text,)
         version, head = since, self.head
         while version < head and op:
-            block = self._blocks.get(version)
+            block = self._block_at(version, since, _FAR)
             if block is None:
-                op = transform_canonical(op, self._ops[version - self.base], "left")
+                op = transform_canonical(op, self._run.ops[version - self.base], "left")
                 version += 1
             else:
                 op = block.rewrite(op)
                 version += block.count
         return op
 
-    def _place(self, position: int, since: int) -> int:
-        """Carry the position of a lone insertion from ``since`` to the head."""
-        blocks, ops, base = self._blocks, self._ops, self.base
-        version, head = since, self.head
-        while version < head:
-            block = blocks.get(version)
-            if block is None:
-                position = map_canonical(position, ops[version - base], -1)
-                version += 1
-            else:
-                position = block.place(position)
-                version += block.count
-        return position
+    def insertion(self, position: int, since: int) -> int:
+        """Carry the position of a lone insertion from version ``since`` to the head.
+
+        ``since`` is one that the history reaches back to.
+        """
+        base, head = self.base, self.head
+        if head - since < _FAR_FOR_INSERTIONS:
+            return self._run.insertion(position, since - base)
+        version = -(-since // _LEAF) * _LEAF  # where the first block may begin
+        position = self._run.insertion(position, since - base, version - base)
+        while (block := self._block_at(version, since, _FAR)) is not None:
+            position = block.place(position)
+            version += block.count
+        return self._run.insertion(position, version - base)
+
+    def deletion(self, start: int, end: int, since: int) -> tuple[int, int] | None:
+        """Carry a lone deletion from version ``since`` to the head; None: the long way is needed.
+
+        ``since`` is one that the history reaches back to.
+        """
+        if self.head - since > _FAR:
+            return None
+        return self._run.deletion(start, end, since - self.base)
+
+    def _block_at(self, version: int, since: int, far: int) -> Block | None:
+        """Return the largest block from ``version`` on, if coming from ``since`` is worth it."""
+        head = self.head
+        if version % _LEAF or version + _LEAF > head or head - since < far:
+            return None
+        size = _LEAF
+        while size < _LARGEST and not version % (size * 2) and version + size * 2 <= head:
+            size *= 2
+        block = self._blocks.get(version)
+        return block if block is not None and block.count == size else self._grown(version, size)
+
+    def _grown(self, start: int, size: int) -> Block:
+        """Return the block of ``size`` operations from ``start`` on, made from what there is."""
+        block = self._blocks.get(start) or self._leaf(start)
+        while block.count < size:
+            block = join(block, self._grown(start + block.count, block.count))
+        self._blocks[start] = block
+        return block
 
     def _leaf(self, start: int) -> Block:
         first = start - self.base
-        blocks = [block_of(op) for op in self._ops[first : first + _LEAF]]
+        blocks = [block_of(op) for op in self._run.ops[first : first + _LEAF]]
         while len(blocks) > 1:
             blocks = [join(*pair) for pair in zip(blocks[::2], blocks[1::2], strict=True)]
         return blocks[0]
-
-    def _add_block(self, start: int, block: Block) -> None:
-        """Keep a block that ends at the head, joined with those that it completes."""
-        self._blocks[start] = block
-        while block.count < _LARGEST and start % (block.count * 2):
-            start -= block.count
-            left = self._blocks.get(start)
-            if left is None:
-                return  # dropped: nobody catches up from there any more
-            block = self._blocks[start] = join(left, block)
-
-    def _right_half(self, start: int, left: Block) -> Block | None:
-        """Return the block with which ``left`` makes a larger one, if it is complete."""
-        size = left.count
-        if size == _LARGEST or start % (size * 2):
-            return None
-        right = self._blocks.get(start + size)
-        return right if right is not None and right.count == size else None

@@ -59,16 +59,25 @@ def _check_sequence(op: object) -> None:
 def _check_rare(component: object) -> None:
     """Judge what the fast path of :func:`check` did not accept by itself."""
     if isinstance(component, str):
-        try:
-            component.encode()
-        except UnicodeEncodeError:
-            raise InvalidOperation("inserted text holds a lone surrogate") from None
+        if not is_writable(component):
+            raise InvalidOperation("inserted text holds a lone surrogate")
     elif isinstance(component, bool) or not isinstance(component, int | float):
         raise InvalidOperation("a component is a whole number or a string")
     elif isinstance(component, float) and not component.is_integer():
         raise InvalidOperation("a component has a fraction or is not finite")
     elif not -MAX_NUMBER <= component <= MAX_NUMBER:
         raise InvalidOperation("a component is beyond 2^53 - 1")
+
+
+def is_writable(text: str) -> bool:
+    """Tell whether ``text`` holds no lone surrogate, so that UTF-8 can write it."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def normalize(op: object) -> Operation:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from math import isqrt
 from typing import Final
 
+from stretto_core.errors import InvalidOperation
 from stretto_core.ot.operation import Component, Operation
 from stretto_core.ot.transform import fitting
 
@@ -70,6 +71,17 @@ class Rope:
                 self._splice(position, removed, inserted)
                 return
         self._apply_all(fitting(op, self._length))
+
+    def splice(self, position: int, removed: int, inserted: str) -> None:
+        """Replace ``removed`` characters at ``position`` by ``inserted``.
+
+        Raises:
+            InvalidOperation: the text has no such characters; it is then unchanged.
+
+        """
+        if not 0 <= position <= position + removed <= self._length:
+            raise InvalidOperation("the operation is longer than its document")
+        self._splice(position, removed, inserted)
 
     def slice(self, start: int, end: int) -> str:
         """Return the characters from ``start`` up to, not including, ``end``.

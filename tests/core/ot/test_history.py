@@ -142,21 +142,54 @@ def test_extending_the_front_catches_up_as_fast_as_appending(base: int) -> None:
     assert parts.base == 0
     assert parts.head == whole.head == 9_000
     # The same blocks, of which few are enough.
-    assert _blocks(parts) == _blocks(whole)
-    assert all(len(_steps(whole, since)) <= 45 for since in range(0, 9_001, 13))
-
-
-def _blocks(history: ComposedHistory) -> dict[int, int]:
-    return {start: block.count for start, block in history._blocks.items()}
+    for since in range(0, 9_001, 13):
+        steps = _steps(whole, since)
+        assert _steps(parts, since) == steps
+        assert len(steps) <= 45 or 9_000 - since < 64
 
 
 def _steps(history: ComposedHistory, since: int) -> list[int]:
+    """Return the versions at which an operation from ``since`` is rewritten."""
     steps = []
-    while since < history.head:
-        steps.append(since)
-        block = history._blocks.get(since)
-        since += block.count if block else 1
+    version = since
+    while version < history.head:
+        steps.append(version)
+        block = history._block_at(version, since, 64)
+        version += block.count if block else 1
     return steps
+
+
+def test_nobody_from_far_behind_costs_nothing() -> None:
+    ops, lengths = a_long_run()
+    history = history_of(ops[:2_000])
+    for op in ops[2_000:2_200]:
+        history.append(op)
+        for behind in (0, 1, 20, 63):
+            history.transform((lengths[history.head - behind],), history.head - behind)
+    assert not history._blocks
+    history.transform((1, "x", 1, "y"), 0)
+    assert history._blocks
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_lone_splices_are_carried_as_the_loop_does(data: st.DataObject) -> None:
+    ops, lengths = a_long_run()
+    head = data.draw(st.integers(0, 1_500))
+    history = history_of(ops[:head])
+    for since in _some(max(0, head - 900), head, data):
+        position = data.draw(st.integers(1, lengths[since] + 1))
+        place = history.insertion(position, since)
+        expected = in_a_loop((position, "x"), ops[since:head])
+        assert ((place, "x") if place else ("x",)) == expected
+        span = history.deletion(position - 1, position, since)
+        if span is not None:
+            start, end = span
+            op: Operation = (start, start - end) if start else (start - end,)
+            if start == end:
+                op = ()
+            expected = in_a_loop(normalize([position - 1, -1]), ops[since:head])
+            assert op == expected
 
 
 def test_holds_operations_by_version() -> None:

@@ -200,3 +200,21 @@ def test_an_edit_of_many_places() -> None:
     rope = Rope(text)
     rope.apply(op)
     assert str(rope) == apply(text, op)
+
+
+@given(st.data(), texts)
+def test_a_splice_replaces_what_is_there(data: st.DataObject, text: str) -> None:
+    rope = Rope(text)
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, len(text)))
+    inserted = data.draw(texts)
+    rope.splice(start, end - start, inserted)
+    assert str(rope) == text[:start] + inserted + text[end:]
+
+
+@pytest.mark.parametrize(("position", "removed"), [(-1, 0), (4, 0), (3, 1), (0, 4), (2, -1)])
+def test_a_splice_beyond_the_text_changes_nothing(position: int, removed: int) -> None:
+    rope = Rope("abc")
+    with pytest.raises(InvalidOperation):
+        rope.splice(position, removed, "x")
+    assert str(rope) == "abc"
