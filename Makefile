@@ -96,7 +96,7 @@ $(PEERS)/node_modules/.package-lock.json: $(PEERS)/package.json $(PEERS)/package
 
 bench-engine: services $(STAMPS)/dev $(PEERS)/node_modules/.package-lock.json
 	@$(BIN)/python -m bench.engine
-	@$(BIN)/python -m bench.engine.documents --write
+	@$(BIN)/python -m bench.engine.documents
 
 bench-browser: services $(STAMPS)/dev $(PAGE)
 	@$(BIN)/python -m tests.browser.bench_typing

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { MESSAGE_SIZE = 4096, EVENTS = 256, MAX_CHARS = 10000 };
 static const double SETTLE_S = 30;
@@ -27,8 +28,9 @@ typedef struct {
     size_t count, capacity;
 } Samples;
 
+/* Seconds; server_threads is the CPU time of all its threads but the main one. */
 typedef struct {
-    double wall, own, server, waited;
+    double wall, own, own_waited, server, server_waited, server_threads;
 } Clocks;
 
 static struct {
@@ -80,22 +82,43 @@ static double cpu_seconds(int pid) {
     return sum;
 }
 
-/* How long the server's main thread could have run while another had its CPU. */
-static double waited_seconds(int pid) {
+typedef struct {
+    double ran, waited;
+} Scheduled;
+
+/* How long a process's main thread ran, and how long it could have, had its CPU been free. */
+static Scheduled scheduled(int pid) {
     char path[64];
-    unsigned long long ran, waited = 0;
+    unsigned long long ran = 0, waited = 0;
     snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
     FILE *file = fopen(path, "r");
     if (file && fscanf(file, "%llu %llu", &ran, &waited) != 2)
-        waited = 0;
+        ran = waited = 0;
     if (file)
         fclose(file);
-    return (double)waited / 1e9;
+    return (Scheduled){(double)ran / 1e9, (double)waited / 1e9};
 }
 
 static Clocks read_clocks(void) {
-    return (Clocks){now(), seconds(CLOCK_PROCESS_CPUTIME_ID), cpu_seconds(plan.pid),
-                    waited_seconds(plan.pid)};
+    Scheduled own = scheduled(getpid()), server = scheduled(plan.pid);
+    double cpu = cpu_seconds(plan.pid);
+    return (Clocks){now(), seconds(CLOCK_PROCESS_CPUTIME_ID), own.waited,
+                    cpu,   server.waited,                     cpu - server.ran};
+}
+
+static Clocks between(Clocks began, Clocks ended) {
+    return (Clocks){ended.wall - began.wall,
+                    ended.own - began.own,
+                    ended.own_waited - began.own_waited,
+                    ended.server - began.server,
+                    ended.server_waited - began.server_waited,
+                    ended.server_threads - began.server_threads};
+}
+
+/* How long other processes kept the server waiting; its own threads take turns as well. */
+static double kept_waiting(Clocks spent) {
+    double others = spent.server_waited - spent.server_threads;
+    return others > 0 ? others : 0;
 }
 
 void saw(Client *client, int author, long nth) {
@@ -234,9 +257,9 @@ static void print_figures(Clocks spent, long operations) {
     printf("\"messages_per_op\": %.3f, \"repeated_per_op\": %.3f, ",
            (double)messages / (double)operations, (double)repeated / (double)operations);
     printf("\"seconds\": %.6f, \"server_share\": %.4f, \"waited_share\": %.4f, "
-           "\"generator_share\": %.4f, \"accepted\": [",
-           spent.wall, spent.server / spent.wall, spent.waited / spent.wall,
-           spent.own / spent.wall);
+           "\"generator_share\": %.4f, \"generator_waited_share\": %.4f, \"accepted\": [",
+           spent.wall, spent.server / spent.wall, kept_waiting(spent) / spent.wall,
+           spent.own / spent.wall, spent.own_waited / spent.wall);
     for (int i = 0; i < total; i++)
         printf("%s%ld%s", i % plan.clients ? ", " : i ? ", [" : "[", clients[i].accepted,
                i % plan.clients == plan.clients - 1 ? "]" : "");
@@ -257,9 +280,7 @@ static void measure(void) {
         die("not everybody saw everything within %g s", SETTLE_S);
     if (!operations)
         die("nothing was acknowledged");
-    print_figures((Clocks){ended.wall - began.wall, ended.own - began.own,
-                           ended.server - began.server, ended.waited - began.waited},
-                  operations);
+    print_figures(between(began, ended), operations);
 }
 
 static const Protocol *protocol_called(const char *name) {
