@@ -9,6 +9,7 @@ import pytest
 
 from bench.engine import compiling, documents
 from bench.engine.documents import Contender, Sizes, expected_text
+from bench.engine.process import generate
 from bench.engine.report import MET, MISSED, STATED, table_of
 from bench.engine.rounds import Found
 from bench.server import Workload
@@ -31,12 +32,12 @@ def replace_generator(
     def running(_contender: str, _workload: Workload, _sizes: Sizes) -> Iterator[Contender]:
         yield Contender(4000, 17, ["one", "two"], lambda doc: texts[doc])
 
-    def generate(command: list[str], _limit_s: float) -> dict[str, Any]:
+    def generated(command: list[str], _limit_s: float) -> dict[str, Any]:
         commands.append(command)
         return {"ops_per_s": 10.0, "accepted": accepted}
 
     monkeypatch.setattr(documents, "running", running)
-    monkeypatch.setattr(documents, "generate", generate)
+    monkeypatch.setattr(documents, "generate", generated)
     return commands
 
 
@@ -67,6 +68,33 @@ def test_a_text_that_nobody_typed_is_no_measurement(
     replace_generator(monkeypatch, texts, [[1, 1], [1, 1]])
     with pytest.raises(RuntimeError, match="document 1 is not what its 2 typed"):
         measure()
+
+
+def test_the_generator_types_at_a_real_server(tmp_path: Path) -> None:
+    generator = compiling.compiled("documents_load", documents.SOURCES, tmp_path)
+    figures = documents.measure(
+        "ours",
+        workload=Workload(2, 3, 20),
+        sizes=Sizes(warm_up_s=0.1, measured_s=0.4, journals=tmp_path / "journals"),
+        generator=generator,
+    )
+    for name in ("operations", "ops_per_s", "cpu_us", "seen_p50_us", "ack_p99_us", "server_share"):
+        assert figures[name] > 0, name
+    assert figures["seen_p99_us"] >= figures["seen_p50_us"]
+    assert "accepted" not in figures
+    assert list((tmp_path / "journals").iterdir()) == []
+
+
+def test_the_generator_fails_with_a_reason(tmp_path: Path) -> None:
+    generator = compiling.compiled("documents_load", documents.SOURCES, tmp_path)
+    for arguments, reason in (
+        (["yjs"], "no protocol yjs"),
+        (["stretto", "port=1", "--"], "usage"),
+        (["stretto", "port=1", "pid=1", "clients=1", "--", "token"], "2 to 20 clients"),
+        (["stretto", "port=1", "pid=1", "--", "token"], "cannot connect"),
+    ):
+        with pytest.raises(RuntimeError, match=reason):
+            generate([str(generator), *arguments], 30)
 
 
 def figures(ops: float, seen: float, cpu: float) -> dict[str, float]:
