@@ -45,6 +45,7 @@ class PostgresJournal:
     """
 
     def __init__(self, url: str, *, read_only: bool = False, timeout_s: float = TIMEOUT_S) -> None:
+        self._read_only = read_only
         self._session = PostgresSession(url, read_only=read_only, timeout_s=timeout_s)
 
     async def start(self) -> None:
@@ -54,8 +55,9 @@ class PostgresJournal:
         """
         try:
             await self._session.start()
-            for weakness in await self.weaknesses():
-                logger.warning("the journal %s: %s", self._session.place, weakness)
+            if not self._read_only:
+                for weakness in await self.weaknesses():
+                    logger.warning("the journal %s: %s", self._session.place, weakness)
         except BaseException:
             await self.close()
             raise

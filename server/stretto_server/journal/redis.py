@@ -55,6 +55,7 @@ class RedisJournal:
 
     def __init__(self, url: str, *, read_only: bool = False, timeout_s: float = TIMEOUT_S) -> None:
         """Take the URL in. Raises ValueError when it is none."""
+        self._read_only = read_only
         self._session = RedisSession(url, read_only=read_only, timeout_s=timeout_s)
 
     async def start(self) -> None:
@@ -64,8 +65,9 @@ class RedisJournal:
         """
         try:
             await self._session.start()
-            for weakness in await self.weaknesses():
-                logger.warning("the journal %s: %s", self._session.url, weakness)
+            if not self._read_only:
+                for weakness in await self.weaknesses():
+                    logger.warning("the journal %s: %s", self._session.url, weakness)
         except BaseException:
             await self.close()
             raise
@@ -160,10 +162,8 @@ class RedisJournal:
 
     async def compact(self, doc: str, epoch: str, floor: int) -> Head:
         """Forget entries up to version ``floor``, but none above the snapshot."""
-        outcome, head = await self._session.run("compact", doc, epoch, floor)
+        _, head = await self._session.run("compact", doc, epoch, floor)
         with self._session.intact(doc):
-            if outcome == b"damaged":
-                raise ValueError(head.decode())
             return read_head(head)
 
     async def replace(

@@ -81,6 +81,8 @@ class RedisSession:
             raise NotFound(f"there is no document {doc}")
         if reply[0] == b"epoch":
             raise EpochChanged(details={"epoch": reply[1].decode()})
+        if reply[0] == b"damaged":
+            raise self._damaged(doc, ValueError(reply[1].decode(errors="replace")))
         return reply
 
     async def read(self, key: str, command: str, *arguments: Argument) -> Reply:
