@@ -10,10 +10,11 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 
 from stretto_core.eio.actions import CloseReason
-from stretto_core.eio.socketio import PacketType, SocketPacket
+from stretto_core.eio.socketio import MAX_ATTACHMENTS, PacketType, SocketPacket
 from stretto_core.eio.violations import Reason
 from stretto_server.addresses import client_address
 from stretto_server.bus.local import LocalBus, Missed
+from stretto_server.engine.codecs import JsonCodec
 from stretto_server.engine.engine_socket import EngineSocket, Pause
 from stretto_server.engine.members import Member, SocketClient
 from stretto_server.engine.socket_server import SocketServer
@@ -85,6 +86,13 @@ class Sockets(SocketServer):
             connect_timeout=settings.connect_timeout,
             max_inflight_events=INFLIGHT_EVENTS,
             compression=settings.compression,
+        )
+        # The contract answers every event of any name, so none ends a connection.
+        self.codec = JsonCodec(
+            None,
+            max_bytes=settings.limits.message_bytes,
+            max_attachments=MAX_ATTACHMENTS,
+            reserved=frozenset(),
         )
         self.receivers: Mapping[str, Receiver] = {}
         self.slow_readers: SlowReaders | None = None

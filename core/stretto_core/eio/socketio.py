@@ -140,8 +140,8 @@ class Decoder:
     """
 
     __slots__ = (
-        *("_loads", "_max_attachments", "_max_bytes", "_max_depth", "_pending", "_types"),
-        "_violation",
+        *("_loads", "_max_attachments", "_max_bytes", "_max_depth", "_pending", "_reserved"),
+        *("_types", "_violation"),
     )
 
     def __init__(
@@ -152,8 +152,9 @@ class Decoder:
         max_bytes: int = MAX_BYTES,
         max_attachments: int = MAX_ATTACHMENTS,
         max_depth: int = MAX_DEPTH,
+        reserved: frozenset[str] = RESERVED_EVENTS,
     ) -> None:
-        """Limit what a peer may send.
+        """Limit what a peer may send; events of ``reserved`` names are violations.
 
         ``loads`` raises ValueError for what is not JSON or not finite, RecursionError or
         ValueError for what is nested too deep for it.
@@ -163,6 +164,7 @@ class Decoder:
         self._max_bytes = max_bytes
         self._max_attachments = max_attachments
         self._max_depth = max_depth
+        self._reserved = reserved
         self._pending: _Pending | None = None
         self._violation: Violation | None = None
 
@@ -198,7 +200,7 @@ class Decoder:
         except ValueError:
             return None
         kind = _PLAIN_TYPES[digit]
-        if kind not in self._types or _shape(kind, data) is not None:
+        if kind not in self._types or _shape(kind, data, self._reserved) is not None:
             return None
         if not digits:
             return SocketPacket(kind, namespace or "/", None, data) if digit == "2" else None
@@ -256,7 +258,7 @@ class Decoder:
     def _payload(self, header: _Header) -> SocketPacket | Violation:
         """Parse the payload and check its shape, depth, numbers and placeholders."""
         if not header.payload:
-            reason = _shape(header.type, None)
+            reason = _shape(header.type, None, self._reserved)
             return header.packet() if reason is None else Violation(reason)
         try:
             data = self._loads(header.payload)
@@ -271,7 +273,7 @@ class Decoder:
             return surveyed
         if data is None:
             return Violation(Reason.INVALID_PAYLOAD)
-        reason = _shape(header.type, data) or _pairing(surveyed, header.attachments)
+        reason = _shape(header.type, data, self._reserved) or _pairing(surveyed, header.attachments)
         return header.packet(data) if reason is None else Violation(reason)
 
 
@@ -306,7 +308,7 @@ def mistake(packet: SocketPacket) -> Reason | None:
     digits = "" if packet.id is None else str(packet.id)
     if digits.startswith("-") or isinstance(_ack_id(packet.type, digits), Violation):
         return Reason.INVALID_ID
-    return _shape(packet.type, packet.data)
+    return _shape(packet.type, packet.data, RESERVED_EVENTS)
 
 
 def _parts(
@@ -346,7 +348,7 @@ def _ack_id(kind: PacketType, digits: str) -> int | Violation | None:
     return int(digits)
 
 
-def _shape(kind: PacketType, data: Any) -> Reason | None:
+def _shape(kind: PacketType, data: Any, reserved: frozenset[str]) -> Reason | None:
     """Check a payload's shape: ``Decoder.isPayloadValid`` of socket.io-parser.
 
     None is no payload: what "Connection to a namespace" may have and "Disconnection" has.
@@ -362,7 +364,7 @@ def _shape(kind: PacketType, data: Any) -> Reason | None:
     else:
         # "Event": a list that starts with the event's name. Numbers are names too.
         valid = type(data) is list and data != [] and type(data[0]) in (str, int, float)
-        if valid and type(data[0]) is str and data[0] in RESERVED_EVENTS:
+        if valid and type(data[0]) is str and data[0] in reserved:
             return Reason.RESERVED_EVENT
     return None if valid else Reason.INVALID_PAYLOAD
 

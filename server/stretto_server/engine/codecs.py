@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from stretto_core.eio.payloads import survey
 from stretto_core.eio.socketio import (
+    RESERVED_EVENTS,
     Decoder,
     NotFiniteError,
     PacketType,
@@ -46,9 +47,17 @@ class JsonCodec:
     ``json`` is a module with ``loads`` and ``dumps``; without one the fastest is taken.
     """
 
-    def __init__(self, json: Any, *, max_bytes: int, max_attachments: int) -> None:
+    def __init__(
+        self,
+        json: Any,
+        *,
+        max_bytes: int,
+        max_attachments: int,
+        reserved: frozenset[str] = RESERVED_EVENTS,
+    ) -> None:
         self._max_bytes = max_bytes
         self._max_attachments = max_attachments
+        self._reserved = reserved
         self._loads = wire_json.parse if json is None else _checked(json.loads)
         self._dump: Callable[[Any], bytes] = wire_json.dump
         if json is not None:
@@ -62,6 +71,7 @@ class JsonCodec:
             max_bytes=self._max_bytes,
             max_attachments=self._max_attachments,
             max_depth=MAX_DEPTH,
+            reserved=self._reserved,
         )
 
     def encode(self, packet: SocketPacket) -> Encoded:
