@@ -34,7 +34,10 @@ class PostgresServer(ServerProcess):
 
     @property
     def url(self) -> str:
-        return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
+        return self.url_of("postgres")
+
+    def url_of(self, database: str) -> str:
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
     def create(self) -> None:
         """Make the empty database."""

@@ -24,6 +24,13 @@ POOL_SIZE: Final = 10
 LONG_S: Final = 60.0
 """For what looks through a whole table, and for migrations."""
 
+_FAILURES: Final = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # Raised when the server ended a connection just before it was used.
+    asyncpg.InternalClientError,
+)
 _UNKNOWN: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
@@ -134,7 +141,7 @@ class PostgresSession:
                     raise
         except Unreachable as error:
             raise Unavailable(f"cannot reach the journal {self.place}: {error}") from error
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _FAILURES as error:
             raise self._failure(error, writes) from error
 
     def _failure(self, error: Exception, writes: bool) -> Exception:
@@ -177,5 +184,5 @@ async def migrate_database(url: str) -> list[int]:
             return await migrate(connection)
         finally:
             await connection.close()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+    except (*_FAILURES, ValueError) as error:
         raise Unavailable(f"cannot migrate {place_of(url)}: {error}") from error
