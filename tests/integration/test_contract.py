@@ -470,7 +470,7 @@ async def test_a_failure_without_an_ack_says_what_it_was_about(dial: Dial) -> No
     shown = [
         ({k: v for k, v in one.items() if k != "error"}, one["error"]["code"]) for one in refused
     ]
-    assert shown == [
+    expected = [
         ({"event": "submit", "doc": "notes", "seq": 7}, "sequence_gap"),
         ({"event": "submit"}, "invalid_request"),
         ({"event": "send", "room": "r"}, "not_joined"),
@@ -478,6 +478,8 @@ async def test_a_failure_without_an_ack_says_what_it_was_about(dial: Dial) -> No
         ({"event": "submit", "doc": "notes"}, "invalid_request"),
         ({"event": "submit", "doc": "notes", "seq": 2}, "invalid_request"),
     ]
+    # What the journal decides comes when it is decided.
+    assert sorted(shown, key=repr) == sorted(expected, key=repr)
 
 
 async def test_unknown_namespaces_and_another_user(dial: Dial) -> None:
@@ -488,7 +490,7 @@ async def test_unknown_namespaces_and_another_user(dial: Dial) -> None:
     assert refused["message"] == refused["data"]["code"] == "forbidden"
     refused = await packets.join(ROOMS, {"token": token("ann", ttl_s=-1)})
     assert refused["message"] == refused["data"]["code"] == "token_expired"
-    wrong: list[Any] = [None, {}, {"token": 5}, "x", {"token": "\ud800"}, []]
+    wrong: list[Any] = [{}, {"token": 5}, {"token": "\ud800"}, {"token": None}, {"token": []}]
     for auth in wrong:
         refused = await packets.join(ROOMS, auth)
         assert refused["message"] == refused["data"]["code"] == "unauthenticated", auth

@@ -122,6 +122,7 @@ MALFORMED: dict[str, str | bytes] = {
     "too many attachments": '4511-/docs,["open",{"_placeholder":true,"num":0}]',
     "attachments for nobody": '451-/rooms,["send",{"_placeholder":true,"num":0}]',
     "a second CONNECT": connect_packet(),
+    "an auth payload that is no object": '40/rooms,"x"',
     "a ping, which only servers send": "2",
     "a probe on a session's own WebSocket": "2probe",
 }
