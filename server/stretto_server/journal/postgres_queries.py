@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from stretto_core.entries import ClientRecord, Entry
+from stretto_core.entries import ClientRecord, Entry, operation_json
 from stretto_server import wire_json
 from stretto_server.journal.interface import Head
 
@@ -98,7 +98,7 @@ def entry_columns(entries: Sequence[Entry], hashes: Sequence[str]) -> tuple[list
         row = (
             entry.client,
             entry.seq,
-            wire_json.dumps(entry.op),
+            operation_json(entry.op),
             entry.user.encode(),
             entry.at_ms,
             bytes.fromhex(digest),

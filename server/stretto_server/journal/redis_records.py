@@ -53,7 +53,7 @@ def entry_arguments(entries: Sequence[Entry], hashes: Sequence[str]) -> tuple[li
     arguments: list[Argument] = []
     size = 0
     for entry, digest in zip(entries, hashes, strict=True):
-        data = wire_json.dumps(entry.to_payload()).encode()
+        data = entry.to_json().encode()
         size += len(data) + 1
         arguments += (entry.client, entry.seq, entry.at_ms, entry.user, data, digest)
     return arguments, size
