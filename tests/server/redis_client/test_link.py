@@ -2,6 +2,7 @@ import asyncio
 import time
 
 import pytest
+import uvloop
 
 from stretto_server.redis_client.link import Address, Login, NoReply, NotSent, RedisLink
 from stretto_server.redis_client.resp import ReplyError
@@ -22,6 +23,18 @@ async def test_replies_come_to_those_who_asked() -> None:
         replies = await asyncio.gather(*(link.call("ECHO", number) for number in range(100)))
         assert replies == [b"%d" % number for number in range(100)]
         assert fake.connections == 1
+
+
+def test_it_works_on_the_other_event_loop_too() -> None:
+    async def echo_and_hang() -> None:
+        async with linked(echo) as (_, link):
+            assert await link.call("ECHO", "x") == b"x"
+            with pytest.raises(NoReply):
+                await link.call("SLOW")
+            assert await link.call("ECHO", "y") == b"y"
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(echo_and_hang())
 
 
 async def test_errors_are_raised_and_the_connection_stays() -> None:
