@@ -50,11 +50,12 @@ CREATE TABLE stretto_snapshots (
 );
 
 -- Writes entries after version `p_base`, and the records that they leave. The caller has
--- locked the document and checked everything.
+-- locked the document and checked everything. (In plpgsql, which keeps its plans.)
 CREATE FUNCTION stretto_write(
     p_document bigint, p_base bigint, p_clients text[], p_seqs bigint[], p_ops text[],
     p_authors bytea[], p_times bigint[], p_hashes bytea[]
-) RETURNS void LANGUAGE sql AS $$
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     INSERT INTO stretto_entries (document, version, hash, client, seq, op, author, at_ms)
     SELECT p_document, p_base + b.n, b.hash, b.client, b.seq, b.op, b.author, b.at_ms
     FROM unnest(p_clients, p_seqs, p_ops, p_authors, p_times, p_hashes)
@@ -69,7 +70,7 @@ CREATE FUNCTION stretto_write(
     ON CONFLICT (document, client) DO UPDATE SET
         last_seq = excluded.last_seq, last_version = excluded.last_version,
         author = excluded.author, used_ms = excluded.used_ms;
-$$;
+END $$;
 
 -- Appends entries after version `p_base` if that is the head: all of them, or none. What
 -- a lost race missed comes along.
