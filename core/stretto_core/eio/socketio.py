@@ -66,9 +66,8 @@ class SocketPacket(NamedTuple):
     data: Any = None
 
 
-_PLAIN: Final = re.compile(r"([23])(?:(/[^,]*),)?([0-9]{0,15})(?=\[)")
-"""The head of an event or ack without attachments, which is nearly every packet."""
 _PLAIN_TYPES: Final = {"2": PacketType.EVENT, "3": PacketType.ACK}
+"""Of packets without attachments, which is nearly every packet."""
 _HEADER: Final = re.compile(r"([0-6])(?:([0-9]*)-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)")
 """All but the payload. Digits are ASCII: other scripts' would pass ``str.isdigit``."""
 
@@ -189,22 +188,35 @@ class Decoder:
 
     def _plain(self, text: str) -> SocketPacket | None:
         """Return the packet of a plain event or ack; None leaves any doubt to :meth:`_text`."""
-        match = _PLAIN.match(text)
-        if match is None or len(text) * 4 > self._max_bytes:
+        kind = _PLAIN_TYPES.get(text[:1])
+        start = text.find("[")
+        if kind is None or start < 1 or len(text) * 4 > self._max_bytes:
             return None
-        digit, namespace, digits = match.groups()
+        namespace, digits = "/", text[1:start]
+        if digits[:1] == "/":
+            namespace, comma, digits = digits.partition(",")
+            if not comma:
+                return None
+        if digits:
+            if len(digits) > 15 or not (digits.isascii() and digits.isdigit()):
+                return None
+        elif kind is PacketType.ACK:
+            return None
         if text.count("[") + text.count("{") > self._max_depth:
             return None
         try:
-            data = self._loads(text[match.end() :])
+            data = self._loads(text[start:])
         except ValueError:
             return None
-        kind = _PLAIN_TYPES[digit]
-        if kind not in self._types or _shape(kind, data, self._reserved) is not None:
+        if type(data) is not list:
             return None
-        if not digits:
-            return SocketPacket(kind, namespace or "/", None, data) if digit == "2" else None
-        return SocketPacket(kind, namespace or "/", int(digits), data)
+        if kind is PacketType.EVENT and (
+            not data or type(data[0]) is not str or data[0] in self._reserved
+        ):
+            return None
+        if kind not in self._types:
+            return None
+        return SocketPacket(kind, namespace, int(digits) if digits else None, data)
 
     def _binary(self, data: bytes) -> SocketPacket | Violation | None:
         pending = self._pending

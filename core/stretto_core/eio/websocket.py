@@ -71,7 +71,7 @@ class FrameReader:
     negotiated. Feed it bytes as they arrive.
     """
 
-    __slots__ = ("_buffer", "_deflate", "_kind", "_max_bytes", "_over", "_parts", "_size")
+    __slots__ = ("_buffer", "_deflate", "_idle", "_kind", "_max_bytes", "_over", "_parts", "_size")
 
     def __init__(self, max_bytes: int, *, deflate: bool = False) -> None:
         self._max_bytes = max_bytes
@@ -81,27 +81,33 @@ class FrameReader:
         self._kind = 0
         self._size = 0
         self._over = False
+        self._idle = True
+
+    def whole_text(self, data: bytes) -> str | None:
+        """Return the text of bytes that are one whole text frame, as most reads are.
+
+        None says nothing but that :meth:`feed` is to be asked.
+        """
+        length = len(data) - 6
+        start = 6
+        if length > 125:
+            length -= 2
+            start = 8
+            if length < 126 or data[1] != 0xFE or length != data[2] << 8 | data[3]:
+                return None
+        elif length < 0 or data[1] != length | 0x80:
+            return None
+        if data[0] != 0x81 or not self._idle or length > self._max_bytes:
+            return None
+        key = int.from_bytes((data[start - 4 : start] * (length + 3 >> 2))[:length], "little")
+        try:
+            masked = int.from_bytes(data[start:], "little")
+            return (masked ^ key).to_bytes(length, "little").decode()
+        except UnicodeDecodeError:
+            return None
 
     def feed(self, data: bytes) -> list[Event]:
         """Return what the bytes complete, in order."""
-        if not self._buffer and self._parts is None and not self._over:
-            # Most reads are one short text frame and nothing else.
-            length = len(data) - 6
-            if 0 <= length < 126 and data[0] == 0x81 and data[1] == length | 0x80:
-                return [self._short_text(data, length)]
-        return self._feed(data)
-
-    def _short_text(self, data: bytes, length: int) -> Event:
-        if length > self._max_bytes:
-            self._over = True
-            return Violation(Reason.TOO_LARGE)
-        try:
-            return unmask(data[2:6], data[6:]).decode()
-        except UnicodeDecodeError:
-            self._over = True
-            return Violation(Reason.INVALID_UTF8)
-
-    def _feed(self, data: bytes) -> list[Event]:
         if self._buffer:
             # A bytearray grows in place: a long message in many segments is copied once.
             if type(self._buffer) is bytes:
@@ -118,6 +124,7 @@ class FrameReader:
             position = self._frame(data, position, end, events)
             if position < 0:
                 break
+        self._idle = not (self._buffer or self._over) and self._parts is None
         return events
 
     def _size_wanted(self) -> int:

@@ -34,6 +34,9 @@ class PacketDecoder(Protocol):
 class Codec(Protocol):
     """One way of writing packets."""
 
+    def ack_text(self, namespace: str, ack: int, data: list[Any]) -> bytes | None:
+        """Return an ack as the payload of one text frame, where it is that simple."""
+
     def decoder(self) -> PacketDecoder:
         """Return a decoder for one connection."""
 
@@ -62,7 +65,7 @@ class JsonCodec:
         self._dump: Callable[[Any], bytes] = wire_json.dump
         if json is not None:
             self._dump = lambda value: str(json.dumps(value, separators=(",", ":"))).encode()
-        self._heads: dict[tuple[PacketType, str], bytes] = {}
+        self._heads: dict[tuple[int, str], bytes] = {}
 
     def decoder(self) -> Decoder:
         """Return a decoder for one connection."""
@@ -73,6 +76,16 @@ class JsonCodec:
             max_depth=MAX_DEPTH,
             reserved=self._reserved,
         )
+
+    def ack_text(self, namespace: str, ack: int, data: list[Any]) -> bytes | None:
+        """Return an ack without binary data."""
+        try:
+            body = self._dump(data)
+        except TypeError:
+            return None
+        if namespace == "/":
+            return b"43%d%b" % (ack, body)
+        return b"43%b,%d%b" % (namespace.encode(), ack, body)
 
     def encode(self, packet: SocketPacket) -> Encoded:
         """Return a packet for the wire."""
@@ -117,6 +130,9 @@ class MsgPackCodec:
     def awaited(self) -> str | None:
         """Nothing is ever awaited."""
         return None
+
+    def ack_text(self, namespace: str, ack: int, data: list[Any]) -> None:
+        """Return None: nothing is text."""
 
     def decode(self, message: str | bytes) -> SocketPacket | Violation | None:
         """Take a message."""
@@ -165,6 +181,9 @@ class ClassCodec:
         self._class = packet_class
         self._max_bytes = max_bytes
         self._max_attachments = max_attachments
+
+    def ack_text(self, namespace: str, ack: int, data: list[Any]) -> None:
+        """Return None: only the class knows."""
 
     def decoder(self) -> "_ClassDecoder":
         """Return a decoder for one connection."""

@@ -85,6 +85,11 @@ class WebSocketConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand messages over; answer what RFC 6455 wants answered."""
         socket = self.socket
+        text = self._reader.whole_text(data)
+        if text is not None:
+            if not self._closing:
+                socket.frame_received(self, text)
+            return
         for event in self._reader.feed(data):
             kind = type(event)
             if kind is str or kind is bytes:

@@ -124,7 +124,8 @@ class EngineServer:
         self._allow_request = allow_request
         self._endpoint = Endpoint(self)
         self._numbers = count(1)
-        self._gathered: list[EngineSocket] = []
+        self.gathered: list[EngineSocket] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
         self._emptied: asyncio.Future[None] | None = None
 
@@ -242,15 +243,17 @@ class EngineServer:
 
     # For the parts of the engine.
 
-    def gather(self, socket: EngineSocket) -> None:
-        """Write what a socket gathers at the end of this turn of the loop."""
-        if not self._gathered:
-            asyncio.get_running_loop().call_soon(self.flush)
-        self._gathered.append(socket)
+    def begin_gathering(self) -> None:
+        """Write what is gathered at the end of this turn of the loop."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what was gathered."""
-        gathered, self._gathered = self._gathered, []
+        """Write what was gathered: one write for each connection."""
+        # Writing may gather more, for the next time; the list itself stays.
+        gathered = self.gathered.copy()
+        self.gathered.clear()
         for socket in gathered:
             socket.flush()
 

@@ -12,6 +12,7 @@ from stretto_core.eio.actions import Action, CloseReason
 from stretto_core.eio.session import Phase, Session
 from stretto_core.eio.stall import Stall
 from stretto_core.eio.violations import Reason
+from stretto_core.eio.websocket import encode_frame
 from stretto_server.engine.connection import WebSocketConnection, close_code
 from stretto_server.engine.encoded import Encoded, frame_for
 from stretto_server.engine.environ import Handshake
@@ -56,8 +57,11 @@ class Host(Protocol):
     observer: Observer
     write_timeout_ms: int
 
-    def gather(self, socket: "EngineSocket") -> None:
-        """Flush a socket at the end of this turn of the loop."""
+    gathered: "list[EngineSocket]"
+    """Those to be flushed at the end of this turn of the loop."""
+
+    def begin_gathering(self) -> None:
+        """Flush what is gathered at the end of this turn."""
 
     def answer(self, action: do.Respond | do.Refuse) -> None:
         """Answer an HTTP request."""
@@ -139,14 +143,29 @@ class EngineSocket:
 
     def send(self, encoded: Encoded, *, volatile: bool = False) -> None:
         """Send a packet; a volatile one is dropped when it would have to wait long."""
-        pending = self.pending
-        if pending is None:
+        if self.pending is None:
             self._send_slowly(encoded, volatile)
-            return
+        elif self.deflate_from is None:
+            self.write_frames(self.pending, encoded.frames)
+        else:
+            self.write_frames(self.pending, encoded.deflated(self.deflate_from))
+
+    def send_text(self, payload: bytes) -> None:
+        """Send a packet that is text alone and for nobody else: its payload with the ``4``."""
+        pending = self.pending
+        if pending is not None and self.deflate_from is None:
+            self.write_frames(pending, encode_frame(1, payload))
+        else:
+            self.send(Encoded(payload))
+
+    def write_frames(self, pending: list[bytes], frames: bytes) -> None:
+        """Write frames at the end of this turn; ``pending`` is the socket's own list."""
         if not pending:
-            self.server.gather(self)
-        threshold = self.deflate_from
-        pending.append(encoded.frames if threshold is None else encoded.deflated(threshold))
+            gathered = self.server.gathered
+            if not gathered:
+                self.server.begin_gathering()
+            gathered.append(self)
+        pending.append(frames)
         if len(pending) >= MOST_PENDING:
             self.flush()
 
@@ -226,17 +245,17 @@ class EngineSocket:
 
     def frame_received(self, connection: WebSocketConnection, frame: str | bytes) -> None:
         """Take a frame; a message of a healthy connection goes straight on."""
-        core = self.core
-        if core is None:
-            return
-        if connection is self.connection and core.phase is Phase.OPEN:
+        if self.pending is not None and connection is self.connection:
+            # What the session would do with it ("Session.direct").
             if type(frame) is bytes:
                 self.server.observer.message(self, frame)
                 return
             if frame[:1] == "4":
                 self.server.observer.message(self, frame[1:])
                 return
-        self.perform(core.frame(connection.number, frame, self.server.timers.now()))
+        core = self.core
+        if core is not None:
+            self.perform(core.frame(connection.number, frame, self.server.timers.now()))
 
     def frame_refused(self, connection: WebSocketConnection, reason: Reason) -> None:
         """Take note of bytes that were no frame."""

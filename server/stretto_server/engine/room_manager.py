@@ -230,7 +230,8 @@ class RoomManager(socketio.AsyncManager):  # type: ignore[misc]
     ) -> None:
         """Send the same packet to many; those who cannot take it at once get it later."""
         frames = encoded.frames
-        gather = self.server.eio.gather
+        eio = self.server.eio
+        gathered = eio.gathered
         for member in audience:
             if skipped and member.sid in skipped:
                 continue
@@ -240,7 +241,9 @@ class RoomManager(socketio.AsyncManager):  # type: ignore[misc]
                 socket.send(encoded, volatile=volatile)
                 continue
             if not pending:
-                gather(socket)
+                if not gathered:
+                    eio.begin_gathering()
+                gathered.append(socket)
             pending.append(frames)
             if len(pending) >= MOST_PENDING:
                 cast(EngineSocket, socket).flush()

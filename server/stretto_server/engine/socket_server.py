@@ -12,7 +12,7 @@ from socketio import exceptions
 
 from stretto_core.eio.actions import CloseReason
 from stretto_core.eio.socketio import MAX_ATTACHMENTS, PacketType, SocketPacket
-from stretto_core.eio.violations import Reason, Violation
+from stretto_core.eio.violations import Reason
 from stretto_server.engine.answers import Answer, RoomAnswers, unwrap
 from stretto_server.engine.codecs import ClassCodec, Codec, JsonCodec, MsgPackCodec
 from stretto_server.engine.compatibility import check_socketio
@@ -262,14 +262,14 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         """Take a message of a client."""
         client: SocketClient = socket.client
         packet = client.decoder.decode(data)
-        if packet is None:
+        if type(packet) is SocketPacket:
+            self._take(client, packet)
+        elif packet is None:
             if client.decoder.awaited not in client.members:
                 # Nobody hoards attachments before it has joined.
                 socket.refuse(Reason.UNEXPECTED_BINARY)
-        elif type(packet) is Violation:
+        elif isinstance(packet, Violation):
             socket.refuse(packet.reason)
-        else:
-            self._take(client, packet)  # type: ignore[arg-type]
 
     def drained(self, socket: EngineSocket) -> None:
         """Take note that a slow client has caught up; for subclasses."""
@@ -435,21 +435,23 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
 
     def dispatch(self, member: Member, packet: SocketPacket) -> None:
         """Handle an event of a connected member."""
-        client = member.client
-        name, arguments = packet.data[0], (member.sid, *packet.data[1:])
-        handler, given = self._get_event_handler(name, member.namespace, arguments)
-        if (
-            handler is not None
-            and self._events.idle(client)
-            and not self._is_coroutine(handler)
-            and "_trigger_event" not in self.__dict__
-        ):
+        client, data = member.client, packet.data
+        name = data[0]
+        handlers = self.handlers.get(packet.namespace)
+        handler = handlers.get(name) if handlers is not None and name != "*" else None
+        given = data
+        if handler is not None:
+            given[0] = member.sid
+        else:
+            arguments = (member.sid, *data[1:])
+            handler, given = self._get_event_handler(name, packet.namespace, arguments)
+        coroutine = handler is not None and self._is_coroutine(handler)
+        if handler is not None and not coroutine and self._events.idle(client):
             try:
                 self._answer(member, packet, handler(*given))
             except Exception:
                 self._own_logger().exception("the handler of an event failed")
-            return
-        if handler is not None and self._is_coroutine(handler):
+        elif coroutine and handler is not None:
             self._events.put(client, self._run(member, packet, handler, given))
         elif isinstance(name, str):
             self._events.put(client, self._trigger(member, packet))
@@ -469,8 +471,13 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         if packet.id is None:
             return
         given = () if answer is None else answer if isinstance(answer, tuple) else (answer,)
-        ack = SocketPacket(PacketType.ACK, packet.namespace, packet.id, list(given))
-        member.client.socket.send(self.codec.encode(ack))
+        data = list(given)
+        text = self.codec.ack_text(packet.namespace, packet.id, data)
+        if text is not None:
+            member.client.socket.send_text(text)
+        else:
+            ack = SocketPacket(PacketType.ACK, packet.namespace, packet.id, data)
+            member.client.socket.send(self.codec.encode(ack))
 
     def _take_ack(self, member: Member, ack: int, data: list[Any]) -> None:
         if type(self.manager).trigger_callback is RoomManager.trigger_callback:
