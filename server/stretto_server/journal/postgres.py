@@ -91,11 +91,23 @@ class PostgresJournal:
             return Loaded(head, snapshot, require_whole(log, head, snapshot.version))
 
     async def append(
-        self, doc: str, epoch: str, base: int, entries: Sequence[Entry], hashes: Sequence[str]
+        self,
+        doc: str,
+        epoch: str,
+        base: int,
+        entries: Sequence[Entry],
+        hashes: Sequence[str],
+        *,
+        base_hash: str | None = None,
     ) -> AppendResult:
-        """Append ``entries`` at versions ``base + 1 …``, all or none."""
+        """Append ``entries`` at versions ``base + 1 …``, all or none.
+
+        With ``base_hash`` a head at ``base`` that has another hash is a conflict too, with
+        nothing missed: it belongs to a history that lost its tail and went on without it.
+        """
         columns = entry_columns(entries, hashes)
-        row = await self._session.write(queries.APPEND, doc, epoch, base, *columns)
+        expected = None if base_hash is None else bytes.fromhex(base_hash)
+        row = await self._session.write(queries.APPEND, doc, epoch, base, expected, *columns)
         _require_found(doc, row)
         if row["outcome"] == "appended":
             return Appended()

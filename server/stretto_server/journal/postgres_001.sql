@@ -75,8 +75,8 @@ END $$;
 -- Appends entries after version `p_base` if that is the head: all of them, or none. What
 -- a lost race missed comes along.
 CREATE FUNCTION stretto_append(
-    p_doc text, p_epoch text, p_base bigint, p_clients text[], p_seqs bigint[], p_ops text[],
-    p_authors bytea[], p_times bigint[], p_hashes bytea[],
+    p_doc text, p_epoch text, p_base bigint, p_base_hash bytea, p_clients text[],
+    p_seqs bigint[], p_ops text[], p_authors bytea[], p_times bigint[], p_hashes bytea[],
     OUT outcome text, OUT epoch text, OUT version bigint, OUT hash bytea, OUT floor bigint,
     OUT client text, OUT last_seq bigint, OUT last_version bigint, OUT author bytea,
     OUT fenced boolean,
@@ -106,7 +106,8 @@ BEGIN
         outcome := 'gone';
         RETURN;
     END IF;
-    IF p_base <> found_document.version THEN
+    -- (At the same version of another history this database lost its tail, and others wrote.)
+    IF p_base <> found_document.version OR p_base_hash <> found_document.hash THEN
         outcome := 'conflict';
         SELECT array_agg(e.version), array_agg(e.client), array_agg(e.seq), array_agg(e.op),
             array_agg(e.author), array_agg(e.at_ms), array_agg(e.hash)

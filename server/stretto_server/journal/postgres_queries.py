@@ -36,7 +36,7 @@ LEFT JOIN LATERAL (
 WHERE d.doc = $1
 """
 
-APPEND: Final = "SELECT * FROM stretto_append($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+APPEND: Final = "SELECT * FROM stretto_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 READ: Final = f"""
 SELECT {_HEAD}, d.floor_hash, log.*

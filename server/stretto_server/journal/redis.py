@@ -101,14 +101,25 @@ class RedisJournal:
             return Loaded(head, snapshot, require_whole(kept, head, snapshot.version))
 
     async def append(
-        self, doc: str, epoch: str, base: int, entries: Sequence[Entry], hashes: Sequence[str]
+        self,
+        doc: str,
+        epoch: str,
+        base: int,
+        entries: Sequence[Entry],
+        hashes: Sequence[str],
+        *,
+        base_hash: str | None = None,
     ) -> AppendResult:
-        """Append ``entries`` at versions ``base + 1 …``, all or none."""
+        """Append ``entries`` at versions ``base + 1 …``, all or none.
+
+        With ``base_hash`` a head at ``base`` that has another hash is a conflict too, with
+        nothing missed: it belongs to a history that lost its tail and went on without it.
+        """
         batch, size = entry_arguments(entries, hashes)
         publish = publish_arguments(doc, self._session.sharded)
         frame = ops_frame(doc, epoch, base, hashes, size)
         outcome, *parts = await self._session.run(
-            "append", doc, epoch, base, *publish, *frame, *batch
+            "append", doc, epoch, base, base_hash or "", *publish, *frame, *batch
         )
         if outcome == b"appended":
             if parts:

@@ -2,9 +2,9 @@
 -- Appends entries after version `base` if that is the head: all of them, or none.
 --
 -- KEYS  meta, log, clients, snapshot, index of one document
--- ARGV  epoch, base, PUBLISH or SPUBLISH, channel, head and tail of the frame, whether the
---       frame holds the entries (1 or 0); then of each entry its client, seq, at_ms, user,
---       JSON and the history hash after it
+-- ARGV  epoch, base, history hash at base ('' to leave that unchecked), PUBLISH or SPUBLISH,
+--       channel, head and tail of the frame, whether the frame holds the entries (1 or 0);
+--       then of each entry its client, seq, at_ms, user, JSON and the history hash after it
 --
 -- Every check comes before the first write, for Redis takes nothing back. Versions are
 -- formatted, because Lua writes large numbers as 1e+15.
@@ -21,8 +21,10 @@ if base ~= tonumber(head[2]) then
   -- missed comes along, which saves the loser a round trip.
   return {'conflict', head, redis.call('XRANGE', KEYS[2], '(' .. whole(base) .. '-0', '+')}
 end
+-- The same version of another history: this Redis lost its tail, and others wrote since.
+if ARGV[3] ~= '' and ARGV[3] ~= head[3] then return {'conflict', head, {}} end
 
-local FIRST, WIDTH = 8, 6
+local FIRST, WIDTH = 9, 6
 local kept, last = {}, {} -- of each client in the batch: its record, and the seq it has reached
 for i = FIRST, #ARGV, WIDTH do
   local client = ARGV[i]
@@ -51,8 +53,8 @@ for client, record in pairs(records) do redis.call('HSET', KEYS[3], client, reco
 redis.call('HSET', KEYS[1], 'version', whole(version), 'hash', ARGV[#ARGV],
   'updated_ms', ARGV[#ARGV - 3])
 
-local body = ARGV[7] == '1' and table.concat(frame, ',') or ''
+local body = ARGV[8] == '1' and table.concat(frame, ',') or ''
 -- What was written counts, whatever becomes of the frame: the bus finds gaps by itself.
-local sent = redis.pcall(ARGV[3], ARGV[4], ARGV[5] .. body .. ARGV[6])
+local sent = redis.pcall(ARGV[4], ARGV[5], ARGV[6] .. body .. ARGV[7])
 if type(sent) == 'table' and sent.err then return {'appended', sent.err} end
 return {'appended'}

@@ -14,6 +14,7 @@ from stretto_core.errors import EpochChanged, Unavailable
 from stretto_server.journal.interface import (
     Appended,
     Conflict,
+    Head,
     OutcomeUnknown,
     Snapshot,
     StaleClient,
@@ -204,6 +205,19 @@ async def test_more_calls_than_connections_wait_for_each_other(journal: Postgres
     await asyncio.gather(*(writer.write(3) for writer in writers))
     for writer in writers:
         await check_log(journal, writer.doc, [writer])
+
+
+async def test_the_same_version_of_another_history_is_a_conflict(
+    journal: PostgresJournal,
+) -> None:
+    hashes = await written(journal, typed(2))
+    late = entry(A, 3)
+    ours = chain([late], "f" * 16)
+    result = await journal.append(DOC, EPOCH, 2, [late], ours, base_hash="f" * 16)
+    assert result == Conflict(Head(EPOCH, 2, hashes[1], 0), ())
+    assert (await whole_log(journal)).entries == tuple(typed(2))
+    right = chain([late], hashes[1])
+    assert await journal.append(DOC, EPOCH, 2, [late], right, base_hash=hashes[1]) == Appended()
 
 
 async def test_what_was_cancelled_disturbs_no_other_call(journal: PostgresJournal) -> None:

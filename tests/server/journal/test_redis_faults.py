@@ -17,6 +17,7 @@ from stretto_core.errors import StrettoError, Unavailable
 from stretto_server.journal.interface import (
     Appended,
     Conflict,
+    Head,
     OutcomeUnknown,
     Snapshot,
     StaleClient,
@@ -118,6 +119,19 @@ async def test_a_hung_redis_is_told_in_time_and_appends_once_when_it_wakes(
     assert result in (Appended(), Conflict(head, (late,)))
     assert await append(journal, late, base=2) == StaleClient(A, ClientRecord(2, 2, late.user))
     assert (await whole_log(journal)).entries == (*typed(1), late)
+
+
+async def test_the_same_version_of_another_history_is_a_conflict(
+    journal: RedisJournal,
+) -> None:
+    hashes = await written(journal, typed(2))
+    late = entry(A, 3)
+    ours = chain([late], "f" * 16)
+    result = await journal.append(DOC, EPOCH, 2, [late], ours, base_hash="f" * 16)
+    assert result == Conflict(Head(EPOCH, 2, hashes[1], 0), ())
+    assert (await whole_log(journal)).entries == tuple(typed(2))
+    right = chain([late], hashes[1])
+    assert await journal.append(DOC, EPOCH, 2, [late], right, base_hash=hashes[1]) == Appended()
 
 
 async def test_what_was_cancelled_disturbs_no_other_call(journal: RedisJournal) -> None:
