@@ -12,7 +12,7 @@ from socketio import exceptions
 
 from stretto_core.eio.actions import CloseReason
 from stretto_core.eio.socketio import MAX_ATTACHMENTS, PacketType, SocketPacket
-from stretto_core.eio.violations import Reason
+from stretto_core.eio.violations import Reason, Violation
 from stretto_server.engine.answers import Answer, RoomAnswers, unwrap
 from stretto_server.engine.codecs import ClassCodec, Codec, JsonCodec, MsgPackCodec
 from stretto_server.engine.compatibility import check_socketio
