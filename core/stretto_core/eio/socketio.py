@@ -66,7 +66,9 @@ class SocketPacket(NamedTuple):
     data: Any = None
 
 
-_PLAIN_TYPES: Final = {"2": PacketType.EVENT, "3": PacketType.ACK}
+_EVENT: Final = PacketType.EVENT
+_ACK: Final = PacketType.ACK
+_PLAIN_TYPES: Final = {"2": _EVENT, "3": _ACK}
 """Of packets without attachments, which is nearly every packet."""
 _HEADER: Final = re.compile(r"([0-6])(?:([0-9]*)-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)")
 """All but the payload. Digits are ASCII: other scripts' would pass ``str.isdigit``."""
@@ -139,8 +141,8 @@ class Decoder:
     """
 
     __slots__ = (
-        *("_loads", "_max_attachments", "_max_bytes", "_max_depth", "_pending", "_reserved"),
-        *("_types", "_violation"),
+        *("_loads", "_max_attachments", "_max_bytes", "_max_depth", "_pending"),
+        *("_plain_types", "_reserved", "_types", "_violation"),
     )
 
     def __init__(
@@ -160,6 +162,11 @@ class Decoder:
         """
         self._loads = loads
         self._types = types
+        self._plain_types = _PLAIN_TYPES
+        if types is not CLIENT_TYPES:
+            self._plain_types = {
+                digit: kind for digit, kind in _PLAIN_TYPES.items() if kind in types
+            }
         self._max_bytes = max_bytes
         self._max_attachments = max_attachments
         self._max_depth = max_depth
@@ -188,9 +195,11 @@ class Decoder:
 
     def _plain(self, text: str) -> SocketPacket | None:
         """Return the packet of a plain event or ack; None leaves any doubt to :meth:`_text`."""
-        kind = _PLAIN_TYPES.get(text[:1])
         start = text.find("[")
-        if kind is None or start < 1 or len(text) * 4 > self._max_bytes:
+        if start < 1 or len(text) * 4 > self._max_bytes:
+            return None
+        kind = self._plain_types.get(text[0])
+        if kind is None:
             return None
         namespace, digits = "/", text[1:start]
         if digits[:1] == "/":
@@ -200,9 +209,10 @@ class Decoder:
         if digits:
             if len(digits) > 15 or not (digits.isascii() and digits.isdigit()):
                 return None
-        elif kind is PacketType.ACK:
+        elif kind is _ACK:
             return None
-        if text.count("[") + text.count("{") > self._max_depth:
+        # Each level takes two characters, so most packets need no closer look.
+        if len(text) > 2 * self._max_depth and text.count("[") + text.count("{") > self._max_depth:
             return None
         try:
             data = self._loads(text[start:])
@@ -210,13 +220,11 @@ class Decoder:
             return None
         if type(data) is not list:
             return None
-        if kind is PacketType.EVENT and (
-            not data or type(data[0]) is not str or data[0] in self._reserved
-        ):
+        if kind is _EVENT and (not data or type(data[0]) is not str or data[0] in self._reserved):
             return None
-        if kind not in self._types:
-            return None
-        return SocketPacket(kind, namespace, int(digits) if digits else None, data)
+        ack = int(digits) if digits else None
+        # As the constructor does, without its call in Python.
+        return tuple.__new__(SocketPacket, (kind, namespace, ack, data))
 
     def _binary(self, data: bytes) -> SocketPacket | Violation | None:
         pending = self._pending

@@ -7,6 +7,7 @@ compressed once too, and a connection keeps no compressor.
 """
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -64,6 +65,17 @@ CLOSE_CODES: Final = {
 """The status that goes with a violation; 1002 (protocol error) with any other."""
 
 
+Unmask = Callable[[bytes, bytearray], None]
+"""Takes a mask of 4 bytes off, in place ("5.3. Client-to-Server Masking")."""
+
+
+def unmask(mask: bytes, data: bytearray) -> None:
+    """Take a mask off, in place: one operation on two large integers."""
+    length = len(data)
+    key = int.from_bytes((mask * (length + 3 >> 2))[:length], "little")
+    data[:] = (int.from_bytes(data, "little") ^ key).to_bytes(length, "little")
+
+
 class FrameReader:
     """Puts the messages of one connection together from its bytes.
 
@@ -71,10 +83,14 @@ class FrameReader:
     negotiated. Feed it bytes as they arrive.
     """
 
-    __slots__ = ("_buffer", "_deflate", "_idle", "_kind", "_max_bytes", "_over", "_parts", "_size")
+    __slots__ = (
+        *("_buffer", "_deflate", "_idle", "_kind", "_max_bytes", "_over", "_parts", "_size"),
+        "_unmask",
+    )
 
-    def __init__(self, max_bytes: int, *, deflate: bool = False) -> None:
+    def __init__(self, max_bytes: int, *, deflate: bool = False, unmask: Unmask = unmask) -> None:
         self._max_bytes = max_bytes
+        self._unmask = unmask
         self._deflate = deflate
         self._buffer: bytes | bytearray = b""
         self._parts: list[bytes] | None = None
@@ -99,10 +115,10 @@ class FrameReader:
             return None
         if data[0] != 0x81 or not self._idle or length > self._max_bytes:
             return None
-        key = int.from_bytes((data[start - 4 : start] * (length + 3 >> 2))[:length], "little")
+        text = bytearray(data[start:])
+        self._unmask(data[start - 4 : start], text)
         try:
-            masked = int.from_bytes(data[start:], "little")
-            return (masked ^ key).to_bytes(length, "little").decode()
+            return text.decode()
         except UnicodeDecodeError:
             return None
 
@@ -163,7 +179,9 @@ class FrameReader:
         body = position + 4
         if end - body < length:
             return self._wait(data, start)
-        payload = unmask(data[position:body], data[body : body + length])
+        unmasked = bytearray(data[body : body + length])
+        self._unmask(data[position:body], unmasked)
+        payload = bytes(unmasked)
         if first & 0x8:
             event: Event | None = self._control(first & 0xF, payload)
         else:
@@ -247,13 +265,6 @@ class FrameReader:
             return payload.decode()
         except UnicodeDecodeError:
             return Violation(Reason.INVALID_UTF8)
-
-
-def unmask(mask: bytes, payload: bytes) -> bytes:
-    """Return the data under a mask ("5.3. Client-to-Server Masking")."""
-    length = len(payload)
-    key = int.from_bytes((mask * (length + 3 >> 2))[:length], "little")
-    return (int.from_bytes(payload, "little") ^ key).to_bytes(length, "little")
 
 
 def encode_frame(opcode: int, payload: bytes, *, compressed: bool = False) -> bytes:

@@ -23,6 +23,7 @@ from stretto_server.engine.environ import Handshake
 from stretto_server.engine.handover import (
     HandedOver,
     accept_key,
+    fast_unmask,
     offers_deflate,
     take_over,
     wants_websocket,
@@ -62,6 +63,7 @@ class Endpoint:
 
     def __init__(self, server: Site) -> None:
         self._server = server
+        self._unmask = fast_unmask()
         self._answers: dict[int, asyncio.Future[do.Respond | do.Refuse]] = {}
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -172,7 +174,7 @@ class Endpoint:
     def _connection(self, request: web.BaseRequest, socket: EngineSocket) -> WebSocketConnection:
         server = self._server
         deflate = server.deflate_from is not None and offers_deflate(request)
-        reader = FrameReader(server.settings.max_payload, deflate=deflate)
+        reader = FrameReader(server.settings.max_payload, deflate=deflate, unmask=self._unmask)
         threshold = server.deflate_from if deflate else None
         return WebSocketConnection(socket, server.number(), reader, threshold)
 

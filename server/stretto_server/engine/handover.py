@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from stretto_core.eio.websocket import DEFLATE_ANSWER, DEFLATE_OFFER
+from stretto_core.eio.websocket import DEFLATE_ANSWER, DEFLATE_OFFER, Unmask, unmask
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SWITCH: Final = (
@@ -96,6 +96,15 @@ def take_over(
     protocol.transport = None
     protocol.connection_lost(None)
     return transport, tail
+
+
+def fast_unmask() -> Unmask:
+    """Return aiohttp's compiled function where there is one, else our own."""
+    try:
+        from aiohttp._websocket.helpers import websocket_mask
+    except ImportError:
+        return unmask
+    return websocket_mask
 
 
 def check_aiohttp() -> None:
