@@ -44,7 +44,8 @@ static const Protocol *protocol;
 static Client *clients;
 static int total;
 static int epoll;
-static bool measuring, stopping;
+static bool measuring;
+static enum { JOINING, TYPING, STOPPING } state;
 static long messages, repeated;
 static Samples acks, deliveries;
 
@@ -170,7 +171,7 @@ static void go_on(Client *client) {
             protocol->take(client, message);
         }
     } while (more);
-    if (!stopping && !client->awaits_ack && !client->awaits_entry)
+    if (state == TYPING && !client->awaits_ack && !client->awaits_entry)
         type(client);
 }
 
@@ -186,13 +187,16 @@ static bool settled(void) {
     return true;
 }
 
-static void run_until(double deadline) {
+static void serve(int wait_ms) {
     struct epoll_event events[EVENTS];
-    for (double left; (left = deadline - now()) > 0 && !(stopping && settled());) {
-        int ready = epoll_wait(epoll, events, EVENTS, left < 0.05 ? 1 : 50);
-        for (int i = 0; i < ready; i++)
-            go_on(events[i].data.ptr);
-    }
+    int ready = epoll_wait(epoll, events, EVENTS, wait_ms);
+    for (int i = 0; i < ready; i++)
+        go_on(events[i].data.ptr);
+}
+
+static void run_until(double deadline) {
+    for (double left; (left = deadline - now()) > 0 && !(state == STOPPING && settled());)
+        serve(left < 0.05 ? 1 : 50);
 }
 
 static char *initial_text(void) {
@@ -223,6 +227,7 @@ static void connect_all(void) {
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
         if (epoll_ctl(epoll, EPOLL_CTL_ADD, client->socket.fd, &event))
             die("cannot watch a socket");
+        serve(0); /* the others are pinged meanwhile */
     }
     free(text);
 }
@@ -274,7 +279,7 @@ static void measure(void) {
     measuring = false;
     Clocks ended = read_clocks();
     long operations = accepted_by_all() - before;
-    stopping = true;
+    state = STOPPING;
     run_until(now() + SETTLE_S);
     if (!settled())
         die("not everybody saw everything within %g s", SETTLE_S);
@@ -341,6 +346,7 @@ int main(int count, char **arguments) {
     read_plan(count, arguments);
     total = plan.documents * plan.clients;
     connect_all();
+    state = TYPING;
     for (int i = 0; i < total; i++)
         type(&clients[i]);
     run_until(now() + plan.warm);
