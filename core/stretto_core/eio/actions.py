@@ -157,11 +157,9 @@ class SessionSettings:
 
 def open_packet(sid: str, settings: SessionSettings, *, upgradable: bool) -> Packet:
     """Return the open packet ("Handshake"): its times are whole milliseconds."""
-    announced = {
-        "sid": sid,
-        "upgrades": ["websocket"] if upgradable else [],
-        "pingInterval": settings.ping_interval,
-        "pingTimeout": settings.ping_timeout,
-        "maxPayload": settings.max_payload,
-    }
-    return Packet(PacketType.OPEN, json.dumps(announced, separators=(",", ":")))
+    upgrades = '["websocket"]' if upgradable else "[]"
+    return Packet(
+        PacketType.OPEN,
+        f'{{"sid":{json.dumps(sid)},"upgrades":{upgrades},"pingInterval":{settings.ping_interval},'
+        f'"pingTimeout":{settings.ping_timeout},"maxPayload":{settings.max_payload}}}',
+    )

@@ -57,6 +57,9 @@ class Transport(Enum):
     WEBSOCKET = "websocket"
 
 
+_TRANSPORTS: Final = {each.value: each for each in Transport}
+
+
 class Step(Enum):
     """What the request does; with a sid, the session decides what becomes of it."""
 
@@ -103,10 +106,7 @@ def decide(
 
 
 def _transport(name: str | None) -> Transport | None:
-    try:
-        return Transport(name)
-    except ValueError:
-        return None
+    return _TRANSPORTS.get(name) if name is not None else None
 
 
 def _handshake(request: Request, transport: Transport, allowed: bool) -> Step | Refusal:

@@ -66,6 +66,7 @@ class SocketPacket(NamedTuple):
     data: Any = None
 
 
+_TYPES: Final = {str(int(kind)): kind for kind in PacketType}
 _EVENT: Final = PacketType.EVENT
 _ACK: Final = PacketType.ACK
 _PLAIN_TYPES: Final = {"2": _EVENT, "3": _ACK}
@@ -263,7 +264,7 @@ class Decoder:
         if match is None:
             return Violation(Reason.UNKNOWN_TYPE)
         digit, count, namespace, digits = match.groups()
-        kind = PacketType(int(digit))
+        kind = _TYPES[digit]
         if kind not in self._types:
             return Violation(Reason.UNEXPECTED_TYPE)
         attachments = _attachments(kind, count, self._max_attachments)

@@ -52,8 +52,8 @@ class WebSocketConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        *("_closing", "_reader", "_transport", "deflate_from", "due", "number", "socket"),
-        "watched",
+        *("_closing", "_greeting", "_reader", "_transport", "deflate_from", "due", "number"),
+        *("socket", "watched"),
     )
 
     def __init__(
@@ -65,15 +65,20 @@ class WebSocketConnection(asyncio.Protocol):
         self.due = self.watched = NEVER
         self._reader = reader
         self._closing = False
+        self._greeting = b""
         self._transport: asyncio.Transport | None = None
 
-    def take(self, transport: asyncio.Transport, first: bytes) -> None:
-        """Own a transport from now on; ``first`` is what was read behind the handshake."""
+    def take(self, transport: asyncio.Transport, greeting: bytes) -> None:
+        """Own a transport from now on; ``greeting`` leaves with the first frames."""
         self._transport = transport
+        self._greeting = greeting
         transport.set_write_buffer_limits(high=HIGH_WATER)
         transport.set_protocol(self)
-        if first:
-            self.data_received(first)
+
+    def greet(self) -> None:
+        """Send the greeting now, if it has not left."""
+        if self._greeting:
+            self.write(b"")
 
     @property
     def unwritten(self) -> int:
@@ -127,13 +132,15 @@ class WebSocketConnection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Write frames; nothing happens after the end."""
         if self._transport is not None and not self._closing:
+            if self._greeting:
+                data, self._greeting = self._greeting + data, b""
             self._transport.write(data)
 
     def close(self, code: int) -> None:
         """Send a close frame; the transport ends with the peer's answer, or soon."""
         if self._transport is None or self._closing:
             return
-        self._transport.write(close_frame(code))
+        self.write(close_frame(code))
         self._closing = True
         self._transport.resume_reading()
         timers = self.socket.timers
@@ -163,7 +170,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._transport is None:
             return
         if not self._closing:
-            self._transport.write(close_frame())
+            self.write(close_frame())
             self._closing = True
             timers = self.socket.timers
             timers.set(self, timers.now() + CLOSING_MS)

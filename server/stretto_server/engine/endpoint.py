@@ -161,14 +161,13 @@ class Endpoint:
         server.sockets[socket.sid] = socket
         socket.connection = connection
         socket.deflate_from = connection.deflate_from
-        transport, tail = taken
-        connection.take(transport, b"")
+        connection.take(taken.transport, taken.answer)
         core, actions = Session.open_websocket(
             socket.sid, server.settings, connection.number, server.timers.now()
         )
         socket.open(core, actions)
-        if tail:
-            connection.data_received(tail)
+        if taken.tail:
+            connection.data_received(taken.tail)
         return HandedOver()
 
     def _connection(self, request: web.BaseRequest, socket: EngineSocket) -> WebSocketConnection:
@@ -189,15 +188,16 @@ class Endpoint:
         connection = self._connection(request, socket)
         taken = take_over(request, key, headers, deflate=connection.deflate_from is not None)
         if taken is not None:
-            connection.take(taken[0], b"")
+            connection.take(taken.transport, taken.answer)
+            connection.greet()
             actions = core.attach(connection.number, self._server.timers.now())
             if any(isinstance(one, do.CloseWebSocket) for one in actions):
                 connection.close(1000)
             else:
                 socket.trial = connection
             socket.perform([one for one in actions if not isinstance(one, do.CloseWebSocket)])
-            if taken[1]:
-                connection.data_received(taken[1])
+            if taken.tail:
+                connection.data_received(taken.tail)
         return HandedOver()
 
     # Long-polling.

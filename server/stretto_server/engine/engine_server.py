@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from itertools import count
 from types import TracebackType
 from typing import Any, Final
@@ -411,6 +412,7 @@ class Handlers:
             return False
 
 
+@lru_cache(1_000)
 def takes(handler: Callable[..., Any], most: int) -> int:
     """Return how many positional arguments a handler takes, ``most`` at the most."""
     try:

@@ -8,6 +8,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from aiohttp import web
@@ -74,13 +75,21 @@ def accept_key(request: web.BaseRequest) -> bytes | None:
     return base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest())
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A transport, the answer that is to be written to it, and what was read behind the request."""
+
+    transport: asyncio.Transport
+    answer: bytes
+    tail: bytes
+
+
 def take_over(
     request: web.BaseRequest, key: bytes, headers: dict[str, str], *, deflate: bool
-) -> tuple[asyncio.Transport, bytes] | None:
-    """Answer the handshake and return the transport, with what was read behind the request.
+) -> Taken | None:
+    """Take the transport of a handshake; None when the client is gone already.
 
-    None when the client is gone already. The transport's protocol is to be set next,
-    before anything else is awaited.
+    Its protocol is to be set next, before anything else is awaited.
     """
     protocol = cast(Any, request.protocol)
     transport: asyncio.Transport | None = request.transport
@@ -89,13 +98,13 @@ def take_over(
     if deflate:
         headers = {**headers, "Sec-WebSocket-Extensions": DEFLATE_ANSWER}
     more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    transport.write(_SWITCH + key + b"\r\n" + more.encode() + b"\r\n")
+    answer = _SWITCH + key + b"\r\n" + more.encode() + b"\r\n"
     tail = bytes(protocol._message_tail)
     # Without its transport aiohttp cannot close it; told that the connection is lost, it
     # cleans up after itself.
     protocol.transport = None
     protocol.connection_lost(None)
-    return transport, tail
+    return Taken(transport, answer, tail)
 
 
 def fast_unmask() -> Unmask:
