@@ -15,7 +15,7 @@ from typing import Any
 from stretto_core.authority import Authority, Staged, Submission
 from stretto_core.entries import ClientRecord, Entry
 from stretto_server.cli import main
-from stretto_server.journal import sqlite_queries
+from stretto_server.journal import sqlite_appends
 from stretto_server.journal.interface import Appended, AppendResult
 from stretto_server.journal.sqlite import SqliteJournal
 
@@ -81,7 +81,7 @@ if __name__ == "__main__":
         SqliteJournal.append = append_later  # type: ignore[method-assign, assignment]
     elif fault == "no-dedup":
         Authority.stage = stage_again  # type: ignore[method-assign, assignment]
-        sqlite_queries.advance_clients = advance_anyway  # type: ignore[attr-defined]
+        sqlite_appends.advance_clients = advance_anyway  # type: ignore[attr-defined]
     elif fault == "once":
         started = Path(sys.argv.pop(1))
         if started.exists():

@@ -10,7 +10,7 @@ be reached and *nothing was written*, and writing methods :class:`OutcomeUnknown
 that cannot be told. Cancelling a call leaves its outcome unknown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -124,9 +124,9 @@ class Journal(Protocol):
         Version 0 with empty text counts as a snapshot.
         """
 
-    async def append(
+    def append(
         self, doc: str, epoch: str, base: int, entries: Sequence[Entry], hashes: Sequence[str]
-    ) -> AppendResult:
+    ) -> Awaitable[AppendResult]:
         """Append ``entries`` at versions ``base + 1 …``, all or none, durably.
 
         ``hashes`` are the history hashes after each entry. Checked in this order: the

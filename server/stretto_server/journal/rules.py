@@ -4,12 +4,15 @@ A journal reads what it keeps inside its own transaction, asks these functions, 
 writes only when they let it.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from stretto_core.entries import ClientRecord, Entry
 from stretto_core.errors import EpochChanged, NotFound, VersionAhead, VersionGone
 from stretto_server.journal.interface import Head, StaleClient
+
+UNKNOWN: Final = ClientRecord()
+"""The record of a client that did nothing yet."""
 
 
 def require_history(doc: str, head: Head | None, epoch: str) -> Head:
@@ -40,7 +43,7 @@ def advance_clients(
     """
     advanced: dict[str, ClientRecord] = {}
     for version, entry in enumerate(entries, base + 1):
-        kept = known.get(entry.client, ClientRecord())
+        kept = known.get(entry.client, UNKNOWN)
         record = advanced.get(entry.client, kept)
         if record.fenced or entry.seq != record.last_seq + 1:
             return StaleClient(entry.client, kept)
@@ -58,8 +61,7 @@ def clients_of(entries: Sequence[Entry]) -> dict[str, ClientRecord]:
 
 def encoded_bytes(entry: Entry) -> int:
     """Return the bytes that ``entry`` takes on the wire, as compact UTF-8 JSON."""
-    text = json.dumps(entry.to_payload(), ensure_ascii=False, separators=(",", ":"))
-    return len(text.encode())
+    return len(entry.to_json().encode())
 
 
 def fill_page(

@@ -1,7 +1,7 @@
 """The default journal: one SQLite file, one writer, durable against kill and power loss."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,8 @@ from stretto_server.journal.interface import (
     Snapshot,
 )
 from stretto_server.journal.ownership import Ownership
-from stretto_server.journal.sqlite_file import create_file, create_folders, open_reader, open_writer
+from stretto_server.journal.sqlite_appends import JournalWriter, open_journal_writer
+from stretto_server.journal.sqlite_file import create_file, create_folders, open_reader
 from stretto_server.journal.sqlite_thread import TransactionThread
 
 Result = TypeVar("Result")
@@ -41,7 +42,11 @@ class SqliteJournal:
         self._read_only = read_only
         self._ownership = Ownership(path)
         self._writer = TransactionThread(
-            "journal-writer", path, partial(open_writer, path, lock_wait_s), writes=True
+            "journal-writer",
+            path,
+            partial(open_journal_writer, path, lock_wait_s),
+            writes=True,
+            flush=JournalWriter.flush,
         )
         self._reader = TransactionThread(
             "journal-reader", path, partial(open_reader, path, lock_wait_s), writes=False
@@ -93,12 +98,13 @@ class SqliteJournal:
         """Return the newest snapshot and all entries after it; None when unknown."""
         return await self._read(lambda file: queries.load(file, doc))
 
-    async def append(
+    def append(
         self, doc: str, epoch: str, base: int, entries: Sequence[Entry], hashes: Sequence[str]
-    ) -> AppendResult:
+    ) -> Awaitable[AppendResult]:
         """Append ``entries`` at versions ``base + 1 …``, all or none, durably."""
-        new = queries.encode(entries, hashes)
-        return await self._write(lambda file: queries.append(file, doc, epoch, base, new))
+        if self._read_only:
+            raise self._not_for_writing()
+        return self._writer.defer(lambda file: file.append(doc, epoch, base, entries, hashes))
 
     async def read(
         self, doc: str, epoch: str, first: int, limit: int, max_bytes: int | None = None
@@ -114,7 +120,9 @@ class SqliteJournal:
 
     async def fence(self, doc: str, epoch: str, client: str, user: str, at_ms: int) -> int:
         """Durably stop ``client`` from committing anything more; return its ``last_seq``."""
-        return await self._write(lambda file: queries.fence(file, doc, epoch, client, user, at_ms))
+        return await self._change(
+            doc, lambda file: queries.fence(file, doc, epoch, client, user, at_ms)
+        )
 
     async def snapshot(self, doc: str, epoch: str, snapshot: Snapshot) -> None:
         """Keep ``snapshot`` if it is newer than the kept one and of this epoch."""
@@ -122,7 +130,7 @@ class SqliteJournal:
 
     async def compact(self, doc: str, epoch: str, floor: int) -> Head:
         """Forget entries up to version ``floor``, but none above the snapshot."""
-        return await self._write(lambda file: queries.compact(file, doc, epoch, floor))
+        return await self._change(doc, lambda file: queries.compact(file, doc, epoch, floor))
 
     async def replace(
         self,
@@ -133,14 +141,17 @@ class SqliteJournal:
         at_ms: int,
     ) -> Head:
         """Start another history under a new ``epoch``; the old one is gone."""
-        new = queries.encode(entries, hashes)
-        return await self._write(lambda file: queries.replace(file, doc, epoch, new, at_ms))
+        return await self._change(
+            doc, lambda file: queries.replace(file, doc, epoch, entries, hashes, at_ms)
+        )
 
     async def delete(
         self, doc: str, *, epoch: str | None = None, unless_written: bool = False
     ) -> bool:
         """Delete the document with all it has; tell whether there was something to delete."""
-        return await self._write(lambda file: queries.delete(file, doc, epoch, unless_written))
+        return await self._change(
+            doc, lambda file: queries.delete(file, doc, epoch, unless_written)
+        )
 
     async def documents(
         self, prefix: str = "", after: str = "", limit: int = 100
@@ -150,12 +161,23 @@ class SqliteJournal:
 
     async def expire_clients(self, before_ms: int) -> int:
         """Forget client records last used before ``before_ms``; return how many."""
-        return await self._write(lambda file: queries.expire_clients(file, before_ms))
+        return await self._change(None, lambda file: queries.expire_clients(file, before_ms))
 
-    async def _write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    async def _write(
+        self,
+        work: Callable[[JournalWriter], Result],
+        prepare: Callable[[JournalWriter], object] | None = None,
+    ) -> Result:
         if self._read_only:
-            raise Unavailable(f"the journal {self._path} was opened for reading alone")
-        return await self._writer.submit(work)
+            raise self._not_for_writing()
+        return await self._writer.submit(work, prepare)
+
+    async def _change(self, doc: str | None, work: Callable[[JournalWriter], Result]) -> Result:
+        """Write to what is known of a document (None: of all) while appending."""
+        return await self._write(work, lambda file: file.rest(doc))
+
+    def _not_for_writing(self) -> Unavailable:
+        return Unavailable(f"the journal {self._path} was opened for reading alone")
 
     async def _read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         return await self._reader.submit(work)

@@ -59,6 +59,32 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT
         """,
     ),
+    (
+        # Of 64 bits the document has the upper half: its entries lie together, in order.
+        """
+        CREATE TABLE batches (
+            place INTEGER PRIMARY KEY,  -- document << 32 | version of the last entry
+            hashes BLOB NOT NULL,  -- 8 bytes each
+            entries TEXT NOT NULL  -- a JSON array
+        ) STRICT
+        """,
+        # What was appended last, of all documents in the order of arrival.
+        """
+        CREATE TABLE log (
+            id INTEGER PRIMARY KEY,
+            place INTEGER NOT NULL,
+            hashes BLOB NOT NULL,
+            entries TEXT NOT NULL
+        ) STRICT
+        """,
+        """
+        INSERT INTO batches (place, hashes, entries)
+            SELECT document << 32 | version, hash, json_array(json_object(
+                'client', client, 'seq', seq, 'op', json(op), 'user', user, 'at_ms', at_ms))
+            FROM entries
+        """,
+        "DROP TABLE entries",
+    ),
 )
 """What leads from each schema version (``user_version``) to the next. Only ever appended to."""
 
@@ -70,6 +96,8 @@ WRITER_SETTINGS: Final = (
     "PRAGMA checkpoint_fullfsync = ON",
     "PRAGMA foreign_keys = ON",
     "PRAGMA journal_size_limit = 67108864",
+    # Some builds overwrite what is deleted, with writes that nothing else would need.
+    "PRAGMA secure_delete = FAST",
 )
 
 _REMEDIES: Final = {
@@ -132,12 +160,14 @@ def _cannot_create(path: Path, error: OSError) -> Unavailable:
     )
 
 
-def open_writer(path: Path, wait_s: float) -> sqlite3.Connection:
+def open_writer(
+    path: Path, wait_s: float, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
     """Open the existing file for writing, bring its schema up to date, return the connection.
 
     It waits up to ``wait_s`` seconds for locks. Raises Unavailable or sqlite3.Error.
     """
-    connection = _connect(path, "rw", wait_s)
+    connection = _connect(path, "rw", wait_s, factory)
     try:
         _require_known(path, connection)
         for setting in WRITER_SETTINGS:
@@ -171,10 +201,12 @@ def open_reader(path: Path, wait_s: float) -> sqlite3.Connection:
     return connection
 
 
-def _connect(path: Path, mode: str, wait_s: float) -> sqlite3.Connection:
+def _connect(
+    path: Path, mode: str, wait_s: float, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
     # Never "rwc": a file that vanished under a running server must not come back empty.
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=wait_s, isolation_level=None)
+    return sqlite3.connect(uri, uri=True, timeout=wait_s, isolation_level=None, factory=factory)
 
 
 def _require_known(path: Path, connection: sqlite3.Connection) -> int:

@@ -2,31 +2,26 @@
 
 They mirror the methods of :class:`~stretto_server.journal.interface.Journal`. One that
 raises may leave a part written: the caller rolls back.
+
+A document's entries are in ``batches``, the newest of them still in ``log``, where
+:mod:`~stretto_server.journal.sqlite_appends` puts them; reading goes through both. What
+``documents`` and ``clients`` say is as of ``batches``. Functions that change a history
+want the log to be empty.
 """
 
 import sqlite3
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from stretto_core.entries import ClientRecord, Entry
-from stretto_core.errors import Forbidden, VersionGone
+from stretto_core.errors import Forbidden
 from stretto_core.protocol import NO_HASH
 from stretto_server import wire_json
-from stretto_server.journal.interface import (
-    Appended,
-    AppendResult,
-    Conflict,
-    DocumentInfo,
-    Head,
-    Loaded,
-    Page,
-    Snapshot,
-    StaleClient,
-)
+from stretto_server.journal.interface import DocumentInfo, Head, Loaded, Page, Snapshot
 from stretto_server.journal.rules import (
-    advance_clients,
     clients_of,
     fill_page,
     require_history,
@@ -34,8 +29,8 @@ from stretto_server.journal.rules import (
 )
 
 LAST_CHARACTER: Final = "\U0010ffff"
-ALL: Final = -1
-"""As a LIMIT: no limit."""
+VERSION_BITS: Final = 32
+HASH_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +43,25 @@ class Row:
     created_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewEntry:
-    """An entry on its way into the file, encoded before the transaction begins."""
-
-    entry: Entry
-    op: str
-    hash: bytes
+def place_of(document: int, version: int) -> int:
+    """Return the key of what ends at ``version``; all of a document are next to each other."""
+    return document << VERSION_BITS | version
 
 
-def encode(entries: Sequence[Entry], hashes: Sequence[str]) -> list[NewEntry]:
-    """Return ``entries`` encoded, each with its hash. Raises ValueError on unequal lengths."""
-    return [
-        NewEntry(entry, wire_json.dumps(entry.op), bytes.fromhex(digest))
-        for entry, digest in zip(entries, hashes, strict=True)
-    ]
+def bounds_of(document: int, after: int = 0) -> tuple[int, int]:
+    """Return two keys: what a document has after a version lies between them."""
+    return place_of(document, after), place_of(document + 1, 0)
+
+
+def pack(
+    document: int, base: int, entries: Sequence[Entry], hashes: Sequence[str]
+) -> tuple[int, bytes, str]:
+    """Return the row of ``entries`` after version ``base``, of ``batches`` or ``log``."""
+    return (
+        place_of(document, base + len(entries)),
+        bytes.fromhex("".join(hashes)),
+        f"[{','.join([entry.to_json() for entry in entries])}]",
+    )
 
 
 def find(connection: sqlite3.Connection, doc: str) -> Row | None:
@@ -75,6 +74,12 @@ def find(connection: sqlite3.Connection, doc: str) -> Row | None:
     if row is None:
         return None
     id_, epoch, version, digest, floor, floor_hash, created_ms = row
+    logged = connection.execute(
+        "SELECT place, hashes FROM log WHERE place > ? AND place < ? ORDER BY id DESC LIMIT 1",
+        bounds_of(id_),
+    ).fetchone()
+    if logged is not None:
+        version, digest = logged[0] - place_of(id_, 0), logged[1][-HASH_BYTES:]
     return Row(id_, Head(epoch, version, digest.hex(), floor), floor_hash, created_ms)
 
 
@@ -108,33 +113,7 @@ def load(connection: sqlite3.Connection, doc: str) -> Loaded | None:
     if kept is not None:
         version, digest, text = kept
         snapshot = Snapshot(version, digest.hex(), text.decode())
-    return Loaded(row.head, snapshot, _entries_after(connection, row.id, snapshot.version))
-
-
-def append(
-    connection: sqlite3.Connection, doc: str, epoch: str, base: int, new: Sequence[NewEntry]
-) -> AppendResult:
-    """Append ``new`` after version ``base``, or say why not."""
-    row = require(connection, doc, epoch)
-    if base < row.head.floor:
-        raise VersionGone(details={"floor": row.head.floor})
-    if base != row.head.version:
-        return Conflict(row.head, _entries_after(connection, row.id, base))
-    known = {name: _client(connection, row.id, name) for name in {new.entry.client for new in new}}
-    advanced = advance_clients(
-        {name: record for name, record in known.items() if record is not None},
-        base,
-        [item.entry for item in new],
-    )
-    if isinstance(advanced, StaleClient):
-        return advanced
-    if new:
-        _insert_entries(connection, row.id, base, new, advanced)
-        connection.execute(
-            "UPDATE documents SET version = ?, hash = ?, updated_ms = ? WHERE id = ?",
-            (base + len(new), new[-1].hash, new[-1].entry.at_ms, row.id),
-        )
-    return Appended()
+    return Loaded(row.head, snapshot, entries_after(connection, row.id, snapshot.version))
 
 
 def read(
@@ -148,8 +127,8 @@ def read(
     """Return a page of the log from version ``first`` on."""
     row = require(connection, doc, epoch)
     require_readable(row.head, first)
-    with closing(_entries(connection, row.id, first - 1, max(limit, 0))) as kept:
-        entries, last = fill_page(kept, max_bytes)
+    with closing(_entries(connection, row.id, first - 1)) as kept:
+        entries, last = fill_page(islice(kept, max(limit, 0)), max_bytes)
     if last is None:
         last = _hash_at(connection, row, first - 1).hex()
     return Page(first, entries, last, row.head)
@@ -158,7 +137,22 @@ def read(
 def client(connection: sqlite3.Connection, doc: str, name: str) -> ClientRecord | None:
     """Return what is known of the replica ``name``."""
     row = find(connection, doc)
-    return None if row is None else _client(connection, row.id, name)
+    if row is None:
+        return None
+    record = recorded_client(connection, row.id, name)
+    # The newest first; whoever is not named there needs no JSON to be read.
+    named = f'"client":{wire_json.dumps(name)},'
+    rows = connection.execute(
+        "SELECT place, hashes, entries FROM log"
+        " WHERE place > ? AND place < ? AND instr(entries, ?) ORDER BY id DESC LIMIT 1",
+        (*bounds_of(row.id), named),
+    )
+    for place, hashes, text in rows:
+        first = place - place_of(row.id, 0) - len(hashes) // HASH_BYTES + 1
+        for version, item in enumerate(wire_json.loads(text), first):
+            if item["client"] == name:
+                record = (record or ClientRecord()).advanced(item["seq"], version, item["user"])
+    return record
 
 
 def fence(
@@ -166,7 +160,7 @@ def fence(
 ) -> int:
     """Stop the replica ``name`` for good; return its ``last_seq``."""
     row = require(connection, doc, epoch)
-    record = _client(connection, row.id, name) or ClientRecord(user=user)
+    record = recorded_client(connection, row.id, name) or ClientRecord(user=user)
     if record.user != user:
         raise Forbidden("this client belongs to another user")
     connection.execute(
@@ -200,21 +194,38 @@ def compact(connection: sqlite3.Connection, doc: str, epoch: str, floor: int) ->
         "UPDATE documents SET floor = ?, floor_hash = ? WHERE id = ?",
         (floor, _hash_at(connection, row, floor), row.id),
     )
-    connection.execute("DELETE FROM entries WHERE document = ? AND version <= ?", (row.id, floor))
+    connection.execute(
+        "DELETE FROM batches WHERE place > ? AND place <= ?",
+        (place_of(row.id, 0), place_of(row.id, floor)),
+    )
     return Head(row.head.epoch, row.head.version, row.head.hash, floor)
 
 
 def replace(
-    connection: sqlite3.Connection, doc: str, epoch: str, new: Sequence[NewEntry], at_ms: int
+    connection: sqlite3.Connection,
+    doc: str,
+    epoch: str,
+    entries: Sequence[Entry],
+    hashes: Sequence[str],
+    at_ms: int,
 ) -> Head:
     """Put another history in the place of the one that there may be."""
     row = find(connection, doc)
     if row is not None:
-        connection.execute("DELETE FROM documents WHERE id = ?", (row.id,))
+        _delete_document(connection, row.id)
     created_ms = at_ms if row is None else row.created_ms
-    head = Head(epoch, len(new), new[-1].hash.hex() if new else NO_HASH, 0)
+    head = Head(epoch, len(entries), hashes[-1] if entries else NO_HASH, 0)
     document = _insert_document(connection, doc, head, created_ms, at_ms)
-    _insert_entries(connection, document, 0, new, clients_of([item.entry for item in new]))
+    connection.executemany(
+        "INSERT INTO batches (place, hashes, entries) VALUES (?, ?, ?)",
+        (
+            pack(document, base, [entry], [digest])
+            for base, (entry, digest) in enumerate(zip(entries, hashes, strict=True))
+        ),
+    )
+    used_ms = {entry.client: entry.at_ms for entry in entries}
+    records = clients_of(entries)
+    record_clients(connection, ((document, name, records[name], used_ms[name]) for name in records))
     return head
 
 
@@ -227,7 +238,7 @@ def delete(
         return False
     if unless_written and row.head.version > 0:
         return False
-    connection.execute("DELETE FROM documents WHERE id = ?", (row.id,))
+    _delete_document(connection, row.id)
     return True
 
 
@@ -236,14 +247,20 @@ def documents(
 ) -> list[DocumentInfo]:
     """Return documents by id, those after ``after`` whose id starts with ``prefix``."""
     rows = connection.execute(
-        "SELECT doc, epoch, version, hash, floor, created_ms, updated_ms FROM documents"
+        "SELECT id, doc, epoch, version, hash, floor, created_ms, updated_ms FROM documents"
         " WHERE doc >= ? AND doc < ? AND doc > ? ORDER BY doc LIMIT ?",
         (prefix, prefix + LAST_CHARACTER, after, max(limit, 0)),
-    )
-    return [
-        DocumentInfo(doc, Head(epoch, version, digest.hex(), floor), created_ms, updated_ms)
-        for doc, epoch, version, digest, floor, created_ms, updated_ms in rows
-    ]
+    ).fetchall()
+    logged = {
+        document: (version, digest, at_ms)
+        for document, version, digest, at_ms in _heads(connection)
+    }
+    found = []
+    for id_, doc, epoch, version, digest, floor, created_ms, updated_ms in rows:
+        version, digest, updated_ms = logged.get(id_, (version, digest, updated_ms))
+        head = Head(epoch, version, digest.hex(), floor)
+        found.append(DocumentInfo(doc, head, created_ms, updated_ms))
+    return found
 
 
 def expire_clients(connection: sqlite3.Connection, before_ms: int) -> int:
@@ -272,45 +289,30 @@ def _insert_document(
     return cursor.lastrowid
 
 
-def _insert_entries(
-    connection: sqlite3.Connection,
-    document: int,
-    base: int,
-    new: Sequence[NewEntry],
-    records: Mapping[str, ClientRecord],
+def _delete_document(connection: sqlite3.Connection, document: int) -> None:
+    connection.execute("DELETE FROM batches WHERE place > ? AND place < ?", bounds_of(document))
+    connection.execute("DELETE FROM documents WHERE id = ?", (document,))
+
+
+def record_clients(
+    connection: sqlite3.Connection, rows: Iterable[tuple[int, str, ClientRecord, int]]
 ) -> None:
-    """Insert ``new`` after version ``base``, and the records that they leave."""
-    connection.executemany(
-        "INSERT INTO entries (document, version, hash, client, seq, op, user, at_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            (
-                document,
-                version,
-                item.hash,
-                entry.client,
-                entry.seq,
-                item.op,
-                entry.user,
-                entry.at_ms,
-            )
-            for version, item in enumerate(new, base + 1)
-            for entry in (item.entry,)
-        ),
-    )
-    used_ms = {item.entry.client: item.entry.at_ms for item in new}
+    """Write records: ``(document, client, record, when it was used last)`` each."""
     connection.executemany(
         "INSERT OR REPLACE INTO clients"
         " (document, client, last_seq, last_version, user, fenced, used_ms)"
         " VALUES (?, ?, ?, ?, ?, 0, ?)",
         (
-            (document, name, record.last_seq, record.last_version, record.user, used_ms[name])
-            for name, record in records.items()
+            (document, name, record.last_seq, record.last_version, record.user, used_ms)
+            for document, name, record, used_ms in rows
         ),
     )
 
 
-def _client(connection: sqlite3.Connection, document: int, name: str) -> ClientRecord | None:
+def recorded_client(
+    connection: sqlite3.Connection, document: int, name: str
+) -> ClientRecord | None:
+    """Return the record of a client without what the log has of it."""
     row = connection.execute(
         "SELECT last_seq, last_version, user, fenced FROM clients"
         " WHERE document = ? AND client = ?",
@@ -319,31 +321,56 @@ def _client(connection: sqlite3.Connection, document: int, name: str) -> ClientR
     return None if row is None else ClientRecord(row[0], row[1], row[2], bool(row[3]))
 
 
-def _entries(
-    connection: sqlite3.Connection, document: int, after: int, limit: int
-) -> Generator[tuple[Entry, str], None, None]:
+def _heads(connection: sqlite3.Connection) -> Iterable[tuple[int, int, bytes, int]]:
+    """Give ``(document, version, hash, when)`` of the documents that are in the log."""
     rows = connection.execute(
-        "SELECT client, seq, op, user, at_ms, hash FROM entries"
-        " WHERE document = ? AND version > ? ORDER BY version LIMIT ?",
-        (document, after, limit),
+        "SELECT max(place), hashes, entries FROM log GROUP BY place >> ?", (VERSION_BITS,)
     )
-    with closing(rows):
-        for name, seq, op, user, at_ms, digest in rows:
-            yield Entry(name, seq, tuple(wire_json.loads(op)), user, at_ms), digest.hex()
+    for place, hashes, text in rows:
+        document = place >> VERSION_BITS
+        last = wire_json.loads(text)[-1]
+        yield document, place - place_of(document, 0), hashes[-HASH_BYTES:], last["at_ms"]
 
 
-def _entries_after(connection: sqlite3.Connection, document: int, after: int) -> tuple[Entry, ...]:
-    return tuple(entry for entry, _ in _entries(connection, document, after, ALL))
+def _entries(
+    connection: sqlite3.Connection, document: int, after: int
+) -> Generator[tuple[Entry, str], None, None]:
+    """Give the entries after a version with their hashes, oldest first."""
+    for table in ("batches", "log"):
+        rows = connection.execute(
+            f"SELECT place, hashes, entries FROM {table}"
+            " WHERE place > ? AND place < ? ORDER BY place",
+            bounds_of(document, after),
+        )
+        with closing(rows):
+            for place, hashes, text in rows:
+                found = wire_json.loads(text)
+                base = place - place_of(document, 0) - len(found)
+                for index in range(max(0, after - base), len(found)):
+                    digest = hashes[index * HASH_BYTES : (index + 1) * HASH_BYTES]
+                    yield Entry.from_payload(found[index]), digest.hex()
+
+
+def entries_after(connection: sqlite3.Connection, document: int, after: int) -> tuple[Entry, ...]:
+    """Return the entries after a version that is not below the floor."""
+    return tuple(entry for entry, _ in _entries(connection, document, after))
 
 
 def _hash_at(connection: sqlite3.Connection, row: Row, version: int) -> bytes:
     """Return the history hash at ``version``, which is not below the floor."""
     if version == row.head.floor:
         return row.floor_hash
-    (digest,) = connection.execute(
-        "SELECT hash FROM entries WHERE document = ? AND version = ?", (row.id, version)
-    ).fetchone()
-    return bytes(digest)
+    for table in ("batches", "log"):
+        found = connection.execute(
+            f"SELECT place, hashes FROM {table} WHERE place > ? AND place < ?"
+            " ORDER BY place LIMIT 1",
+            bounds_of(row.id, version - 1),
+        ).fetchone()
+        if found is not None:
+            behind = found[0] - place_of(row.id, version)
+            end = len(found[1]) - behind * HASH_BYTES
+            return bytes(found[1][end - HASH_BYTES : end])
+    raise ValueError(f"version {version} is missing from the log")
 
 
 def _snapshot_version(connection: sqlite3.Connection, document: int) -> int:

@@ -14,14 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from stretto_core.errors import Unavailable
 from stretto_server.journal.interface import OutcomeUnknown
 from stretto_server.journal.sqlite_file import primary_code, unavailable
 
 Result = TypeVar("Result")
-Work = Callable[[sqlite3.Connection], Result]
+Connection = TypeVar("Connection", bound=sqlite3.Connection)
 
 NOT_WRITTEN: Final = frozenset(
     {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}
@@ -32,24 +32,32 @@ a failed fsync above all, a crash may still bring the transaction back."""
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """One piece of work and what became of it."""
+    """One piece of work and what became of it. ``prepare`` None: it is deferred."""
 
-    work: Work[Any]
+    work: Callable[[Any], Any]
+    prepare: Callable[[Any], object] | None
     future: asyncio.Future[Any]
     result: Any = None
     error: Exception | None = None
 
 
-class TransactionThread:
+class TransactionThread(Generic[Connection]):
     """Runs requests on a connection of its own, a group at a time, in order.
 
     ``connect`` opens the connection; it is called in the thread, and again after every
     transaction that failed as a whole, so that the thread works again once the cause is
-    gone. With ``writes`` the transactions are writing ones. Use it from one event loop.
+    gone. With ``writes`` the transactions are writing ones. ``flush`` writes what deferred
+    requests have left to write. Use it from one event loop.
     """
 
     def __init__(
-        self, name: str, path: Path, connect: Callable[[], sqlite3.Connection], *, writes: bool
+        self,
+        name: str,
+        path: Path,
+        connect: Callable[[], Connection],
+        *,
+        writes: bool,
+        flush: Callable[[Connection], object] = lambda _: None,
     ) -> None:
         self.commits = 0
         """How many groups were committed since the thread was made."""
@@ -57,7 +65,8 @@ class TransactionThread:
         self._path = path
         self._connect = connect
         self._writes = writes
-        self._connection: sqlite3.Connection | None = None
+        self._flush = flush
+        self._connection: Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._queue: SimpleQueue[_Request | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -72,19 +81,38 @@ class TransactionThread:
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work[Result]) -> asyncio.Future[Result]:
+    def submit(
+        self,
+        work: Callable[[Connection], Result],
+        prepare: Callable[[Connection], object] | None = None,
+    ) -> asyncio.Future[Result]:
         """Queue ``work``; the future resolves once its transaction is committed.
 
         ``work`` runs in the thread, inside a savepoint, and may run again when the
-        transaction had to be given up. Its exceptions come out of the future, those of
-        SQLite as Unavailable (nothing was written); a failed COMMIT as Unavailable or
+        transaction had to be given up. ``prepare`` (else ``flush``) runs before that
+        savepoint. The work's exceptions come out of the future, those of SQLite as
+        Unavailable (nothing was written); a failed COMMIT as Unavailable or
         OutcomeUnknown. Cancelling the future does not stop the work. Raises Unavailable
         when the thread is not running.
         """
+        return self._put(work, prepare or self._flush)
+
+    def defer(self, work: Callable[[Connection], Result]) -> asyncio.Future[Result]:
+        """Do as :meth:`submit` for work that writes nothing yet, and so needs no savepoint.
+
+        What it leaves to ``flush`` is written before the group is committed.
+        """
+        return self._put(work, None)
+
+    def _put(
+        self,
+        work: Callable[[Connection], Result],
+        prepare: Callable[[Connection], object] | None,
+    ) -> asyncio.Future[Result]:
         if self._loop is None:
             raise Unavailable(f"the journal {self._path} is not open")
         future: asyncio.Future[Result] = self._loop.create_future()
-        self._queue.put(_Request(work, future))
+        self._queue.put(_Request(work, prepare, future))
         return future
 
     async def stop(self) -> None:
@@ -113,10 +141,16 @@ class TransactionThread:
         committing = False
         try:
             connection = self._begin()
-            for request in group:
-                _attempt(connection, request, self._path)
-                if not connection.in_transaction:
-                    return self._transact_each(group, request)
+            try:
+                for request in group:
+                    _attempt(connection, request, self._path)
+                    if not connection.in_transaction:
+                        return self._transact_each(group, request)
+                self._flush(connection)
+            except sqlite3.Error:
+                if len(group) == 1:
+                    raise
+                return self._transact_each(group, None)
             committing = True
             connection.execute("COMMIT")
         except Exception as error:  # whatever it is, the thread lives on and callers hear of it
@@ -126,7 +160,7 @@ class TransactionThread:
         else:
             self.commits += 1
 
-    def _begin(self) -> sqlite3.Connection:
+    def _begin(self) -> Connection:
         identity = _identity(self._path)
         if self._identity not in (None, identity):
             # What it went on writing, nobody would find; and SQLite would replay the log
@@ -141,10 +175,11 @@ class TransactionThread:
         self._connection.execute("BEGIN IMMEDIATE" if self._writes else "BEGIN")
         return self._connection
 
-    def _transact_each(self, group: Sequence[_Request], culprit: _Request) -> None:
-        """Run each request by itself: ``culprit`` made SQLite give up the whole transaction.
+    def _transact_each(self, group: Sequence[_Request], culprit: _Request | None) -> None:
+        """Run each request by itself: one made SQLite give up the whole transaction.
 
-        It does so when the disk is full, say. The others may still succeed.
+        It does so when the disk is full, say. The others may still succeed. Where it is
+        not known which it was, each is tried.
         """
         self._drop_connection()
         for request in group:
@@ -186,7 +221,19 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _attempt(connection: sqlite3.Connection, request: _Request, path: Path) -> None:
-    """Run one request so that it leaves nothing behind when it fails."""
+    """Run one request so that it leaves nothing behind when it fails.
+
+    Raises what SQLite raises where that concerns requests before it, too.
+    """
+    if request.prepare is None:
+        try:
+            request.result = request.work(connection)
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            request.error = error
+        return
+    request.prepare(connection)
     connection.execute("SAVEPOINT request")
     try:
         request.result = request.work(connection)

@@ -19,5 +19,9 @@ def test_the_journals_are_journals_to_the_type_checker(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_has_the_signature_of_the_interface(journal: type, method: str) -> None:
     wanted = inspect.signature(getattr(Journal, method))
-    assert inspect.signature(getattr(journal, method)) == wanted
+    found = inspect.signature(getattr(journal, method))
+    assert found.parameters == wanted.parameters
+    if method == "append":  # a future will do, where a coroutine would only wait for it
+        return
+    assert found == wanted
     assert inspect.iscoroutinefunction(getattr(journal, method))

@@ -4,10 +4,9 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -132,7 +131,7 @@ async def test_one_refused_request_spoils_nothing(journal: SqliteJournal) -> Non
     await written(journal, typed(1))
     before = journal.commits
     with busy_writer(journal):
-        work: list[Coroutine[Any, Any, object]] = [
+        work: list[Awaitable[object]] = [
             append_at(journal, 1, 2),
             journal.append("unknown", EPOCH, 0, [entry()], ["00" * 8]),
             append_at(journal, 1, 2),
@@ -269,7 +268,7 @@ async def test_reading_a_file_that_nobody_has_open(path: Path) -> None:
         assert (await whole_log(journal)).entries == tuple(typed(2))
 
 
-WRITING: dict[str, Callable[[Journal], Coroutine[Any, Any, object]]] = {
+WRITING: dict[str, Callable[[Journal], Awaitable[object]]] = {
     "create": lambda journal: journal.create(DOC, EPOCH, 0),
     "append": lambda journal: journal.append(DOC, EPOCH, 0, [], []),
     "fence": lambda journal: journal.fence(DOC, EPOCH, A, ALICE, 0),
