@@ -85,6 +85,13 @@ def test_the_wheel_brings_as_much_of_the_page_as_is_built(wheel: Path) -> None:
     assert names == {f"stretto_server/page/{path.relative_to(PAGE)}" for path in page}
 
 
+def test_the_wheel_brings_scripts_and_migrations(wheel: Path) -> None:
+    journal = ROOT / "server" / "stretto_server" / "journal"
+    wanted = {f"stretto_server/journal/{path.name}" for path in journal.glob("*.[ls][uq][al]")}
+    assert len(wanted) > 10
+    assert wanted <= set(ZipFile(wheel).namelist())
+
+
 def test_the_installed_command_works(python: Path) -> None:
     where = run(python, "-c", "import stretto_core; print(stretto_core.__file__)")
     assert str(python.parent.parent) in where.stdout, where.stderr

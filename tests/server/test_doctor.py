@@ -21,8 +21,12 @@ from stretto_server.doctor import (
     check_python,
     examine,
 )
+from stretto_server.journal.postgres_session import migrate_database
 from tests.server.conftest import Serve
 from tests.server.wire import SECRET
+from tests.services.postgres_server import running_postgres
+from tests.services.processes import running
+from tests.services.redis_server import RedisServer
 
 Output = pytest.CaptureFixture[str]
 
@@ -54,6 +58,30 @@ async def test_a_fresh_folder_is_fine(tmp_path: Path, capsys: Output) -> None:
     assert "fsync takes" in text
     assert "is free" in text
     assert os.listdir(tmp_path) == []
+
+
+async def test_a_redis_says_what_it_would_lose(tmp_path: Path, capsys: Output) -> None:
+    redis = RedisServer(tmp_path / "redis", appendfsync="everysec")
+    with running(redis):
+        code, lines = await report(capsys, journal=redis.url)
+    text = "\n".join(lines)
+    assert code == 0
+    assert "ok    journal: the redis:// journal answers" in text
+    assert "warn  journal: appendfsync is everysec" in text
+    code, lines = await report(capsys, journal=redis.url)
+    assert code == 1
+    assert any("fail  journal: cannot reach" in line for line in lines)
+
+
+async def test_a_postgresql_without_our_schema_fails(capsys: Output) -> None:
+    with running_postgres(fsync="off") as postgres:
+        code, lines = await report(capsys, journal=postgres.url)
+        assert code == 1
+        assert any("run `stretto migrate`" in line for line in lines)
+        await migrate_database(postgres.url)
+        code, lines = await report(capsys, journal=postgres.url)
+    assert code == 0
+    assert any("warn  journal: fsync is off" in line for line in lines)
 
 
 async def test_every_wrong_setting_is_a_line(tmp_path: Path, capsys: Output) -> None:

@@ -5,17 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from stretto_server.cli import main
-from tests.services.postgres_server import PostgresServer
-from tests.services.processes import running
+from tests.services.postgres_server import PostgresServer, running_postgres
 
 Output = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    server = PostgresServer(tmp_path_factory.mktemp("postgres"), fsync="off")
-    server.create()
-    with running(server):
+def server() -> Iterator[PostgresServer]:
+    with running_postgres(fsync="off") as server:
         yield server
 
 

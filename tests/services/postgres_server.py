@@ -5,10 +5,12 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.services.processes import ServerProcess, as_user, found_program, free_port
+from tests.services.processes import ServerProcess, as_user, found_program, free_port, running
 
 USER = "postgres"
 INSTALLED = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -41,9 +43,6 @@ class PostgresServer(ServerProcess):
 
     def create(self) -> None:
         """Make the empty database."""
-        for parent in self.folder.parents:  # pytest's folders are closed to other users
-            if parent.stat().st_uid == os.getuid() and parent != Path("/tmp"):
-                parent.chmod(parent.stat().st_mode | 0o011)
         if self._prefix:
             shutil.chown(self.folder, USER)
         command = [found_program("initdb", *INSTALLED), "-D", str(self._data), "-U", USER]
@@ -93,6 +92,19 @@ class PostgresServer(ServerProcess):
                 continue  # it ended meanwhile
             if parent == self.pid:
                 yield int(path.parent.name)
+
+
+@contextmanager
+def running_postgres(**settings: str) -> Iterator[PostgresServer]:
+    """Give a new PostgreSQL that runs meanwhile.
+
+    Its folder is none of pytest's: those are closed to the user that PostgreSQL runs as.
+    """
+    with tempfile.TemporaryDirectory(prefix="stretto-postgres-") as folder:
+        server = PostgresServer(Path(folder), **settings)
+        server.create()
+        with running(server):
+            yield server
 
 
 def _signal(process: int, number: int) -> None:

@@ -9,15 +9,12 @@ from stretto_server.journal.postgres_session import migrate_database
 from tests.contracts.journal_clients import Reopen
 from tests.contracts.journal_samples import opened
 from tests.contracts.journal_suite import JournalSuite
-from tests.services.postgres_server import PostgresServer
-from tests.services.processes import running
+from tests.services.postgres_server import PostgresServer, running_postgres
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    server = PostgresServer(tmp_path_factory.mktemp("postgres"), fsync="off")
-    server.create()
-    with running(server):
+def server() -> Iterator[PostgresServer]:
+    with running_postgres(fsync="off") as server:
         yield server
 
 

@@ -34,8 +34,7 @@ from tests.contracts.journal_samples import (
     whole_log,
     written,
 )
-from tests.services.postgres_server import PostgresServer
-from tests.services.processes import running
+from tests.services.postgres_server import PostgresServer, running_postgres
 from tests.services.writer import Writer, check_log
 
 TIMEOUT_S = 0.6
@@ -43,10 +42,8 @@ RECOVERY_S = 30.0
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    server = PostgresServer(tmp_path_factory.mktemp("postgres"))
-    server.create()
-    with running(server):
+def server() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
         yield server
 
 
