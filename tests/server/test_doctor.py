@@ -22,6 +22,7 @@ from stretto_server.doctor import (
     examine,
 )
 from stretto_server.journal.postgres_session import migrate_database
+from stretto_server.journal.sqlite_file import MIGRATIONS
 from tests.server.conftest import Serve
 from tests.server.wire import SECRET
 from tests.services.postgres_server import running_postgres
@@ -108,7 +109,7 @@ async def test_a_running_server_is_recognised(serve: Serve, tmp_path: Path, caps
     code, lines = await report(capsys, {"STRETTO_PORT": port}, journal=journal)
     text = "\n".join(lines)
     assert code == 0
-    assert "is whole, schema 1" in text
+    assert f"is whole, schema {len(MIGRATIONS)}" in text
     assert f"held by {server.url}" in text
     assert "a Stretto serves" in text
     await server.documents.edit("notes", ["y"])
