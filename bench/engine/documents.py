@@ -55,6 +55,8 @@ class Sizes:
     journals: Path = JOURNALS
 
 
+FULL: Final = Sizes()
+"""What a table that is kept needs at least."""
 QUICK: Final = Sizes(rounds=1, warm_up_s=1.0, measured_s=2.0)
 CONTENDERS: Final = (OURS, "sharedb", "hocuspocus")
 
@@ -205,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    sizes = QUICK if arguments.quick else Sizes()
+    sizes = QUICK if arguments.quick else FULL
     sizes = replace(sizes, rounds=arguments.rounds or sizes.rounds, engine=arguments.engine)
     try:
         check_peers()
@@ -213,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         parser.exit(1, f"{error}\n")
     print(markdown(made))
-    if arguments.output is not None or arguments.quick:
+    if arguments.output is not None or arguments.quick or sizes.rounds < FULL.rounds:
         output = arguments.output or JOURNALS / "documents.json"
         write({NAME: made}, output, None)
     else:
