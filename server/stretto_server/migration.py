@@ -1,18 +1,14 @@
 """``stretto migrate``: brings a journal's schema up to date, before the servers that need it."""
 
 import argparse
-import os
 
 from stretto_server.app import migrate_journal
-from stretto_server.settings import Settings
+from stretto_server.document_commands import command_settings
 
 
 async def migrate(arguments: argparse.Namespace) -> int:
     """Run the migrations that the journal lacks; print which."""
-    settings = Settings.from_environ(
-        os.environ, keyless=True, host="127.0.0.1", journal=arguments.journal
-    )
-    done = await migrate_journal(settings)
+    done = await migrate_journal(command_settings(journal=arguments.journal))
     if done is None:
         print("nothing to do: a journal of this kind needs no migrations")
     elif done:
