@@ -17,6 +17,8 @@ from bench.machine import describe
 from bench.report import progress
 
 DESCRIPTORS: Final = 12_000
+ROUNDS: Final = 5
+"""How many rounds a result needs that is kept."""
 NAME: Final = "engine"
 
 
@@ -31,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         contenders.check_peers()
     except RuntimeError as error:
         parser.exit(1, f"{error}\n")
-    rounds = arguments.rounds or (1 if arguments.quick else 5)
+    rounds = arguments.rounds or (1 if arguments.quick else ROUNDS)
     about = {
         "machine": describe(Path(__file__).parent),
         "versions": contenders.versions(),
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     parser = argparse.ArgumentParser(prog="python -m bench.engine", description=__doc__)
-    parser.add_argument("--rounds", type=int, metavar="N", help="interleaved rounds (5)")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"interleaved rounds ({ROUNDS})")
     parser.add_argument("--quick", action="store_true", help="one short round, less certain")
     parser.add_argument("--stock", action="store_true", help="python-engineio's server as well")
     parser.add_argument(
@@ -79,7 +81,7 @@ def _chosen(arguments: argparse.Namespace) -> list[Measurement]:
 def _write(table: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Write the committed results and the README only of a whole run."""
     is_whole = not (arguments.quick or arguments.rows or arguments.output)
-    if is_whole:
+    if is_whole and table["rounds"] >= ROUNDS:
         path, readme = RESULTS, README
     else:
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

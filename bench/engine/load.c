@@ -241,7 +241,9 @@ static void start_client(int number) {
         connect(client->fd, (struct sockaddr *)&to, sizeof to))
         die("client %d cannot connect: %s", number, strerror(errno));
     fcntl(client->fd, F_SETFL, O_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
+    /* Edges: one read takes all there is, and epoll need not look at the socket again. */
+    struct epoll_event event = {
+        .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = client};
     if (epoll_ctl(poller, EPOLL_CTL_ADD, client->fd, &event)) die("epoll: %s", strerror(errno));
     char request[1024];
     int length = snprintf(
@@ -433,14 +435,15 @@ static void keep(Client *client, const unsigned char *data, size_t length) {
     client->kept = (uint32_t)length;
 }
 
-static void read_client(Client *client) {
+/* Read once; return whether there may be more. */
+static bool read_client(Client *client) {
     size_t kept = client->kept, at = 0, taken;
     memcpy(buffer, client->partial ? client->partial : buffer, kept);
     ssize_t got = recv(client->fd, buffer + kept, sizeof buffer - kept, 0);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return errno == EINTR;
     if (got <= 0) {
         lose_client(client);
-        return;
+        return false;
     }
     size_t length = kept + (size_t)got;
     do {
@@ -450,9 +453,10 @@ static void read_client(Client *client) {
             taken = take_frame(client, buffer + at, length - at);
         at += taken;
     } while (taken && at < length && client->state != CLOSED);
-    if (client->state == CLOSED) return;
+    if (client->state == CLOSED) return false;
     client->kept = 0;
     if (at < length) keep(client, buffer + at, length - at);
+    return length == sizeof buffer;
 }
 
 /* Handle what there is, waiting at most `milliseconds` for it. */
@@ -461,7 +465,8 @@ static void turn(int milliseconds) {
     int count = epoll_wait(poller, events, EVENTS, milliseconds);
     for (int i = 0; i < count; i++) {
         Client *client = events[i].data.ptr;
-        if (client->state != CLOSED) read_client(client);
+        bool ended = events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+        while (client->state != CLOSED && (read_client(client) || ended)) continue;
     }
 }
 

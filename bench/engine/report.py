@@ -117,12 +117,19 @@ def table_of(
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return a table's JSON; ``about`` is what its figures mean nothing without."""
+    machine = {**about["machine"], "system": _kernel(about["machine"]["system"])}
     return {
         "title": title,
         **about,
+        "machine": machine,
         "rows": [row_of(claim, found.get(claim.measurement)) for claim in claims],
         "measurements": {name: one.to_payload() for name, one in found.items()},
     }
+
+
+def _kernel(system: str) -> str:
+    """Return a system's name and version, without what a distributor appends."""
+    return re.sub(r"(\d+\.\d+).*", r"\1", system)
 
 
 def markdown(table: Mapping[str, Any]) -> str:
@@ -149,8 +156,8 @@ def _about(table: Mapping[str, Any]) -> str:
     machine = table["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in table["versions"].items())
     return (
-        f"{machine['date'][:10]}, {table['rounds']} rounds; {machine['cpu']}, {machine['cores']} "
-        f"cores, {machine['system']}; {versions}."
+        f"{machine['date'][:10]}, interleaved rounds: {table['rounds']}; {machine['cpu']}, "
+        f"{machine['cores']} cores, {machine['system']}; {versions}."
     )
 
 

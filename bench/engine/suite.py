@@ -45,7 +45,7 @@ WORKS: Final[Mapping[str, Work]] = {
     "memory": Work("idle", {"clients": 5_000, "first": 50, "hold": 2}, {"hold": 1}),
     "stay": Work("stay", {"clients": 10_000, "hold": PING_S + 2}, {}, {"ping_interval": PING_S}),
     "accept": Work("idle", {"clients": 4_000, "first": 1_000, "hold": 0}),
-    "leave": Work("leave", {"clients": 5_000}, {"clients": 2_000}),
+    "leave": Work("leave", {"clients": 5_000}),
     "compression": Work(
         "broadcast",
         {"clients": 1_000, "window": 4, "bytes": 1_024, "warm": 1.0, "seconds": 4.0},

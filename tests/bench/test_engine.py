@@ -109,6 +109,17 @@ def test_contenders_take_turns_and_a_failure_stops_nobody() -> None:
     assert result.errors == ["round 1 of 2, one, b: lost a message"]
 
 
+def test_a_disturbed_turn_is_taken_again_three_times_at_the_most() -> None:
+    turns: list[float] = []
+
+    def measure(_name: str) -> Figures:
+        turns.append(1.0 if len(turns) in (1, 4) else 0.5)
+        return {"cpu_us": float(len(turns)), "server_share": turns[-1], "waited_share": 0.4}
+
+    result = run_rounds([Measurement("one", ("a",), measure)], 3)["one"]
+    assert [one["a"]["cpu_us"] for one in result.rounds] == [2, 5, 8]
+
+
 def test_every_row_is_in_the_table_whatever_was_measured(tmp_path: Path) -> None:
     made = table_of("Title", suite.CLAIMS, {"broadcast-100": found([1], [10])}, ABOUT)
     text = markdown(made)
