@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from stretto_core.authority import Authority, Staged, Submission
 from stretto_core.entries import ClientRecord, Entry
@@ -63,10 +63,23 @@ MEMORY_VERSIONS: Final = 2_000
 """Older entries are read from the journal when somebody needs them."""
 
 
+class Answer(Protocol):
+    """What waits for the version of an operation: a future, or what answers in place."""
+
+    def done(self) -> bool:
+        """Tell whether nobody waits anymore."""
+
+    def set_result(self, result: int, /) -> None:
+        """Take the version: the operation is durable. Never raises."""
+
+    def set_exception(self, exception: StrettoError, /) -> None:
+        """Take what went wrong. Never raises."""
+
+
 @dataclass(eq=False, slots=True)
 class _Submitted:
     submission: Submission
-    answer: "asyncio.Future[int]"
+    answer: Answer
     weight: int
 
 
@@ -156,13 +169,20 @@ class DocumentActor:
         Raises Busy when too much is waiting; the future raises what the contract names.
         Cancelling the future does not take the operation back.
         """
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.submit_for(submission, answer)
+        return answer
+
+    def submit_for(self, submission: Submission, answer: Answer) -> None:
+        """Queue an operation as :meth:`submit` does; ``answer`` is told before anything else runs.
+
+        So the acknowledgement and the frame of a batch leave together. Raises Busy.
+        """
         weight = sum(len(part) for part in submission.op if isinstance(part, str))
         if len(self._queue) >= MAX_QUEUED or self._queued_chars > MAX_QUEUED_CHARS:
             raise Busy
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._queued_chars += weight
         self._enqueue(_Submitted(submission, answer, weight))
-        return answer
 
     def admit(self, client: str, user: str, fence: str | None = None) -> "asyncio.Future[Admitted]":
         """Queue a replica's opening, behind every operation that arrived before it.
@@ -193,7 +213,9 @@ class DocumentActor:
         finally:
             self._worker = None  # in the same step that saw the queue empty
 
-    async def _guard(self, answers: "Sequence[asyncio.Future[Any]]", work: Any) -> None:
+    async def _guard(
+        self, answers: "Sequence[Answer | asyncio.Future[Admitted]]", work: Any
+    ) -> None:
         """Run one piece of work; whatever goes wrong reaches those who wait, and no one else."""
         try:
             await work
@@ -307,18 +329,14 @@ class DocumentActor:
         if not entries:
             return
         self._last_frame_at = time.monotonic()
-        await self._bus.broadcast(
-            DOCS,
-            self.room,
-            ServerEvent.OPS,
-            {
-                "doc": self.doc,
-                "epoch": self.authority.epoch,
-                "from": first,
-                "ops": [entry.to_payload() for entry in entries],
-                "hash": self.authority.hash,
-            },
+        # Ids, epochs and hashes need no escapes, and each entry's JSON was made for its hash.
+        authority = self.authority
+        frame = (
+            f'{{"doc":"{self.doc}","epoch":"{authority.epoch}","from":{first},'
+            f'"ops":[{",".join([entry.to_json() for entry in entries])}],'
+            f'"hash":"{authority.hash}"}}'
         )
+        await self._bus.broadcast_json(DOCS, self.room, ServerEvent.OPS, frame)
 
     async def _settle(self) -> None:
         """After an unknown outcome, read what the journal has before going on."""
@@ -389,9 +407,10 @@ class DocumentActor:
             authority.trim(authority.version - MEMORY_VERSIONS)
 
 
-def _fail(answers: "Sequence[asyncio.Future[Any]]", error: StrettoError) -> None:
+def _fail(answers: "Sequence[Answer | asyncio.Future[Admitted]]", error: StrettoError) -> None:
     for answer in answers:
         if not answer.done():
             answer.set_exception(error)
-            # Whoever submitted may be gone; an answer that nobody awaits is not a bug.
-            answer.exception()
+            if isinstance(answer, asyncio.Future):
+                # Whoever submitted may be gone; an answer that nobody awaits is not a bug.
+                answer.exception()

@@ -28,7 +28,7 @@ from stretto_core.protocol import DOCS, PAGE_ENTRIES, Limits, ServerEvent
 from stretto_server.auth import Action, Role, authorize
 from stretto_server.bus.interface import Bus
 from stretto_server.connections import Connection
-from stretto_server.document_actor import Admitted, DocumentActor, now_ms
+from stretto_server.document_actor import Admitted, Answer, DocumentActor, now_ms
 from stretto_server.document_registry import DocumentRegistry
 from stretto_server.history import new_history
 from stretto_server.journal.interface import Head, Journal
@@ -160,6 +160,10 @@ class Documents:
             if self._opening.get((connection, doc)) is opening:
                 del self._opening[connection, doc]
 
+    def is_opening(self, connection: Connection, doc: object) -> bool:
+        """Tell whether an ``open`` of this connection is under way."""
+        return bool(self._opening) and (connection, doc) in self._opening
+
     async def opened(self, connection: Connection, doc: str) -> None:
         """Wait for an ``open`` of this connection that arrived before and is under way."""
         opening = self._opening.get((connection, doc))
@@ -194,21 +198,25 @@ class Documents:
         Raises NotJoined, InvalidRequest, TokenExpired, Forbidden, Busy at once; the future
         raises the rest.
         """
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.submit_for(connection, request, answer)
+        return answer
+
+    def submit_for(self, connection: Connection, request: dict[str, Any], answer: Answer) -> None:
+        """Queue an operation as :meth:`submit` does, for ``answer``."""
         document, seat = self._seated(connection, request["doc"])
-        if seat.client != request["client"]:
+        client = request["client"]
+        if seat.client != client:
             raise InvalidRequest(details={"client": ["not the client that opened it here"]})
         connection.require_live_token()
         if seat.role < Role.EDITOR:
             raise Forbidden("a viewer may not submit")
-        return document.actor.submit(
+        user = connection.who.user.id
+        document.actor.submit_for(
             Submission(
-                request["epoch"],
-                request["client"],
-                request["seq"],
-                request["base"],
-                request["op"],
-                connection.who.user.id,
-            )
+                request["epoch"], client, request["seq"], request["base"], request["op"], user
+            ),
+            answer,
         )
 
     async def fetch(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:

@@ -4,17 +4,19 @@ Each client event goes to one :class:`Receiver` and nowhere else; python-socketi
 are not used.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 from aiohttp import web
 
 from stretto_core.eio.actions import CloseReason
-from stretto_core.eio.socketio import MAX_ATTACHMENTS, PacketType, SocketPacket
+from stretto_core.eio.socketio import MAX_ATTACHMENTS, SocketPacket
 from stretto_core.eio.violations import Reason
 from stretto_server.addresses import client_address
 from stretto_server.bus.local import LocalBus, Missed
 from stretto_server.engine.codecs import JsonCodec
+from stretto_server.engine.engine_server import EngineServer
 from stretto_server.engine.engine_socket import EngineSocket, Pause
 from stretto_server.engine.members import Member, SocketClient
 from stretto_server.engine.socket_server import SocketServer
@@ -39,6 +41,14 @@ class Receiver(Protocol):
 
     async def disconnect(self, sid: str) -> None:
         """Forget a client that is gone."""
+
+    def receive_at_once(
+        self, sid: str, event: str, arguments: list[Any], answer: Callable[[dict[str, Any]], None]
+    ) -> bool:
+        """Handle an event without a task; else False, and nothing was done.
+
+        ``answer`` is called once with the ack object, now or later. Never raises.
+        """
 
     async def receive(self, sid: str, event: str, arguments: list[Any]) -> dict[str, Any]:
         """Return the ack object of one event; never raises."""
@@ -175,18 +185,38 @@ class Sockets(SocketServer):
         """
         if not isinstance(packet.data[0], str):
             member.client.socket.refuse(Reason.INVALID_PAYLOAD)
-        else:
+        elif member.client.running or not self._handled_at_once(member, packet):
+            # Behind events that run or wait, so that nothing is overtaken.
             self._events.put(member.client, self._handle(member, packet))
 
-    async def _handle(self, member: Member, packet: SocketPacket) -> None:
+    def _handled_at_once(self, member: Member, packet: SocketPacket) -> bool:
         receiver = self.receivers[member.namespace]
-        event, arguments = packet.data[0], packet.data[1:]
-        answer = await receiver.receive(member.sid, event, arguments)
+
+        def answer(ack: dict[str, Any]) -> None:
+            if packet.id is not None:
+                self._answer(member, packet, ack)
+            elif not ack["ok"]:
+                self.keep(self._refused(member, packet, ack["error"]))
+
+        event, *arguments = packet.data
+        return receiver.receive_at_once(member.sid, event, arguments, answer)
+
+    async def _handle(self, member: Member, packet: SocketPacket) -> None:
+        event, *arguments = packet.data
+        answer = await self.receivers[member.namespace].receive(member.sid, event, arguments)
         if packet.id is not None:
-            ack = SocketPacket(PacketType.ACK, packet.namespace, packet.id, [answer])
-            self.send_packet(member.client, ack)
+            self._answer(member, packet, answer)
         elif not answer["ok"]:
-            await receiver.refuse(member.sid, event, arguments, answer["error"])
+            await self._refused(member, packet, answer["error"])
+
+    async def _refused(self, member: Member, packet: SocketPacket, error: dict[str, Any]) -> None:
+        event, *arguments = packet.data
+        await self.receivers[member.namespace].refuse(member.sid, event, arguments, error)
+
+    def keep(self, work: Awaitable[Any]) -> "asyncio.Future[Any]":
+        """Run something that nobody waits for, and keep it until it ends."""
+        engine: EngineServer = self.eio
+        return engine.keep(work)
 
 
 def allowed_origins(settings: Settings) -> list[str] | str | None:

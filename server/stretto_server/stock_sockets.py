@@ -11,7 +11,7 @@ import asyncio
 import base64
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 import socketio
@@ -58,7 +58,7 @@ class StockSockets(socketio.AsyncServer):  # type: ignore[misc]
         self._message_bytes = settings.limits.message_bytes
         self._transports = transports
         self._trusted_proxies = settings.trusted_proxies
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Future[Any]] = set()
         self.eio._async = {
             **self.eio._async,
             "websocket": _websocket_driver(compress=settings.compression),
@@ -76,6 +76,13 @@ class StockSockets(socketio.AsyncServer):  # type: ignore[misc]
         # The writer ends, and closes the WebSocket, only when it is given None; without it
         # a client that does not close by itself would keep both sides waiting.
         socket.queue.put_nowait(None)
+
+    def keep(self, work: Awaitable[Any]) -> "asyncio.Future[Any]":
+        """Run something that nobody waits for, and keep it until it ends."""
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
 
     async def stop(self) -> None:
         """Stop the engine's own task and wait for events under way."""

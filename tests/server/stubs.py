@@ -1,6 +1,7 @@
 """A bus that remembers and a journal that misbehaves on demand, for tests of services."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,9 @@ class RecordingBus:
         binary: bool = False,
     ) -> None:
         self.frames.append((room, event, payload))
+
+    async def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+        self.frames.append((room, event, json.loads(payload)))
 
     async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:
         self.frames.append((sid, event, payload))

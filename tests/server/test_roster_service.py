@@ -33,6 +33,9 @@ class Ear:
         assert not binary
         self.heard.append((asyncio.get_running_loop().time(), namespace, room, event, payload))
 
+    async def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+        raise AssertionError("only documents speak so")
+
     async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:
         raise AssertionError("a roster speaks to its room")
 

@@ -23,6 +23,9 @@ class Bus(Protocol):
     ) -> None:
         """Send to everyone in ``room`` but ``skip``; ``binary`` when it may hold attachments."""
 
+    async def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+        """Send to everyone in ``room`` a payload that is JSON already, without attachments."""
+
     async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:
         """Send to one connection of this node; one that is gone is passed over."""
 

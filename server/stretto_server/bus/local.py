@@ -40,7 +40,24 @@ class LocalBus(RoomManager):
         if not members:
             return
         packet = SocketPacket(PacketType.EVENT, namespace, None, [str(event), payload])
-        encoded = self.server.codec.encode(packet)
+        self._broadcast(members, room, event, self.server.codec.encode(packet), skip)
+
+    async def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+        """Send to everyone in ``room`` a payload that is JSON already."""
+        members = self.rooms.get(namespace, {}).get(room)
+        if members:
+            head = "" if namespace == "/" else f"{namespace},"
+            encoded = Encoded(f'42{head}["{event}",{payload}]'.encode())
+            self._broadcast(members, room, event, encoded, None)
+
+    def _broadcast(
+        self,
+        members: dict[str, Member],
+        room: str,
+        event: str,
+        encoded: Encoded,
+        skip: str | None,
+    ) -> None:
         audience: Iterable[Member] = members.values()
         if self._missed:
             audience = [one for one in audience if not self._passes(one, room, event, encoded)]

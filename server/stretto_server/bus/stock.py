@@ -5,6 +5,8 @@ from typing import Any
 from engineio import packet as engine_packet
 from socketio import AsyncManager
 
+from stretto_server import wire_json
+
 
 class StockBus(AsyncManager):  # type: ignore[misc]
     """The client manager of a single node that runs python-engineio.
@@ -32,6 +34,10 @@ class StockBus(AsyncManager):  # type: ignore[misc]
         for sid, engine_sid in members.items():
             if sid != skip:
                 self._put(engine_sid, packets)
+
+    async def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+        """Send to everyone in ``room`` a payload that is JSON already."""
+        await self.broadcast(namespace, room, event, wire_json.loads(payload))
 
     async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:
         """Send to one connection; one that is gone is passed over."""

@@ -33,6 +33,8 @@ from stretto_server.connections import Connection, Connections
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[Connection, dict[str, Any]], Awaitable[dict[str, Any]]]
+Immediate = Callable[[Connection, dict[str, Any], "Reply"], None]
+"""A handler that suspends nowhere: it answers by its reply, at once or later."""
 RightsChanged = Callable[[Connection], Awaitable[None]]
 
 
@@ -44,6 +46,9 @@ class Closing(Protocol):
 
     async def close_transport(self, engine_sid: str) -> None:
         """Close one transport, and with it all its namespaces."""
+
+    def keep(self, work: Awaitable[Any]) -> object:
+        """Run something that nobody waits for, and keep it until it ends."""
 
 
 @dataclass(slots=True)
@@ -68,6 +73,23 @@ class Context:
             await notify(connection)
 
 
+class Reply:
+    """Turns the outcome of one event into its ack object."""
+
+    __slots__ = ("_answer",)
+
+    def __init__(self, answer: Callable[[dict[str, Any]], None]) -> None:
+        self._answer = answer
+
+    def answer(self, payload: dict[str, Any]) -> None:
+        """Answer that it went well."""
+        self._answer({"ok": True, **payload})
+
+    def fail(self, error: StrettoError) -> None:
+        """Answer what went wrong."""
+        self._answer({"ok": False, "error": error.to_payload()})
+
+
 class Namespace(ABC):
     """One Socket.IO namespace; subclasses give its name and its table of handlers."""
 
@@ -77,12 +99,21 @@ class Namespace(ABC):
         self.context = context
         self._requests = REQUESTS[self.name]
         self._handlers = self.handlers()
+        self._immediate = self.immediate()
         if set(self._handlers) != set(self._requests):
             raise AssertionError(f"{self.name} must handle exactly the events of the contract")
 
     @abstractmethod
     def handlers(self) -> Mapping[str, Handler]:
         """Return the table: event name → what handles it."""
+
+    def immediate(self) -> Mapping[str, Immediate]:
+        """Return handlers, of events in the table, that need no task."""
+        return {}
+
+    def must_wait(self, connection: Connection, payload: dict[str, Any]) -> bool:
+        """Tell whether a request must wait for something under way, whatever its handler."""
+        return False
 
     async def joined(self, connection: Connection) -> None:
         """Continue once a client knows that it joined this namespace."""
@@ -137,6 +168,35 @@ class Namespace(ABC):
         except Exception:
             logger.exception("%s %s failed", self.name, event[:64])
             return {"ok": False, "error": InternalError().to_payload()}
+
+    def receive_at_once(
+        self, sid: str, event: str, arguments: list[Any], answer: Callable[[dict[str, Any]], None]
+    ) -> bool:
+        """Handle an event without a task where that is possible; else False, and nothing was done.
+
+        ``answer`` is called once with the ack object, now or later.
+        """
+        handler = self._immediate.get(event)
+        connection = self.context.connections.find(self.name, sid) if handler else None
+        if handler is None or connection is None or not arguments:
+            return False
+        payload = arguments[0]
+        if type(payload) is not dict or self.must_wait(connection, payload):
+            return False
+        spec = self._requests[event]
+        reply = Reply(answer)
+        try:
+            connection.rates.spend(spec.budget)
+            handler(connection, decode_request(spec, arguments), reply)
+        except RateLimited as error:
+            reply.fail(error)
+            self.context.sockets.keep(self._punish(connection))
+        except StrettoError as error:
+            reply.fail(error)
+        except Exception:
+            logger.exception("%s %s failed", self.name, event)
+            reply.fail(InternalError())
+        return True
 
     async def _handle(
         self, connection: Connection, event: str, arguments: list[Any]

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from stretto_core.errors import StrettoError
 from stretto_core.protocol import DOCS
 from stretto_server.connections import Connection
 from stretto_server.documents import Documents
-from stretto_server.namespaces.boundary import Context, Handler, Namespace
+from stretto_server.namespaces.boundary import Context, Handler, Immediate, Namespace, Reply
 
 
 class DocumentsNamespace(Namespace):
@@ -28,6 +29,10 @@ class DocumentsNamespace(Namespace):
             "cursor": self._cursor,
         }
 
+    def immediate(self) -> Mapping[str, Immediate]:
+        """Return the handlers that suspend nowhere."""
+        return {"submit": self._submit_at_once}
+
     async def left(self, connection: Connection) -> None:
         """Give up every seat."""
         await self._documents.leave_all(connection)
@@ -40,6 +45,16 @@ class DocumentsNamespace(Namespace):
     async def _submit(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         await self._documents.opened(connection, request["doc"])
         return {"version": await self._documents.submit(connection, request)}
+
+    def _submit_at_once(
+        self, connection: Connection, request: dict[str, Any], reply: Reply
+    ) -> None:
+        self._documents.submit_for(connection, request, _Version(reply))
+
+    def must_wait(self, connection: Connection, payload: dict[str, Any]) -> bool:
+        """Tell whether a request is about a document that is being opened."""
+        doc = payload.get("doc")
+        return isinstance(doc, str) and self._documents.is_opening(connection, doc)
 
     async def _fetch(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         await self._documents.opened(connection, request["doc"])
@@ -54,3 +69,21 @@ class DocumentsNamespace(Namespace):
         await self._documents.opened(connection, request["doc"])
         await self._documents.cursor(connection, request)
         return {}
+
+
+class _Version:
+    """Answers a ``submit`` in place, as soon as its outcome is known."""
+
+    __slots__ = ("_reply",)
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, version: int) -> None:
+        self._reply.answer({"version": version})
+
+    def set_exception(self, error: StrettoError) -> None:
+        self._reply.fail(error)
