@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -38,6 +39,7 @@ async def _serve(server: RealtimeServer) -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, _stop, stopping, name)
     await server.start()
+    _calm_collector()
     settings = server.settings
     logger.info("Stretto listens on %s, journal %s", server.url, settings.journal)
     if settings.dev:
@@ -49,6 +51,17 @@ async def _serve(server: RealtimeServer) -> int:
             await server.stop()
     logger.info("stopped")
     return 0
+
+
+def _calm_collector() -> None:
+    """Let the cyclic collector look less often at what lives long.
+
+    Open documents and connections are hundreds of thousands of objects without cycles;
+    going through them after every 700 new ones was a quarter of a busy server's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _stop(stopping: asyncio.Event, name: signal.Signals) -> None:
