@@ -85,7 +85,7 @@ class FrameReader:
 
     __slots__ = (
         *("_buffer", "_deflate", "_idle", "_kind", "_max_bytes", "_over", "_parts", "_size"),
-        "_unmask",
+        *("_unmask", "_wanted"),
     )
 
     def __init__(self, max_bytes: int, *, deflate: bool = False, unmask: Unmask = unmask) -> None:
@@ -93,6 +93,7 @@ class FrameReader:
         self._unmask = unmask
         self._deflate = deflate
         self._buffer: bytes | bytearray = b""
+        self._wanted = 0
         self._parts: list[bytes] | None = None
         self._kind = 0
         self._size = 0
@@ -130,7 +131,7 @@ class FrameReader:
                 self._buffer = bytearray(self._buffer)
             self._buffer += data
             # Whoever waits for a long frame looks at its header again only when it is whole.
-            if len(self._buffer) < self._size_wanted():
+            if len(self._buffer) < self._wanted:
                 return []
             data = bytes(self._buffer)
             self._buffer = b""
@@ -142,18 +143,6 @@ class FrameReader:
                 break
         self._idle = not (self._buffer or self._over) and self._parts is None
         return events
-
-    def _size_wanted(self) -> int:
-        """Return the length of the buffered frame as far as its header tells, or 0."""
-        buffer = self._buffer
-        if len(buffer) < 2:
-            return 0
-        length = buffer[1] & 0x7F
-        if length == 126:
-            return 8 + int.from_bytes(buffer[2:4]) if len(buffer) >= 4 else 8
-        if length == 127:
-            return 14 + int.from_bytes(buffer[2:10]) if len(buffer) >= 10 else 14
-        return 6 + length
 
     def _frame(self, data: bytes, start: int, end: int, events: list[Event]) -> int:
         """Read one frame at ``start``; return where the next one begins, -1 for none."""
@@ -178,7 +167,7 @@ class FrameReader:
             return self._violate(Reason.TOO_LARGE, events)
         body = position + 4
         if end - body < length:
-            return self._wait(data, start)
+            return self._wait(data, start, body + length - start)
         unmasked = bytearray(data[body : body + length])
         self._unmask(data[position:body], unmasked)
         payload = bytes(unmasked)
@@ -192,8 +181,10 @@ class FrameReader:
             events.append(event)
         return body + length
 
-    def _wait(self, data: bytes, start: int) -> int:
+    def _wait(self, data: bytes, start: int, wanted: int = 0) -> int:
+        """Keep the beginning of a frame, of ``wanted`` bytes once its header was checked."""
         self._buffer = data[start:]
+        self._wanted = wanted
         return -1
 
     def _violate(self, reason: Reason, events: list[Event]) -> int:
