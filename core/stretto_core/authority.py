@@ -6,7 +6,6 @@ lost race is ``learn`` and ``stage`` again.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import cast
 
 from stretto_core.entries import ClientRecord, Entry, next_hash, seal
@@ -34,7 +33,7 @@ from stretto_core.ot import (
     map_position,
     normalize,
 )
-from stretto_core.ot.run import Run
+from stretto_core.ot.run import NO_SPLICE, Run, splice_of
 from stretto_core.ot.transform import transform_canonical
 from stretto_core.protocol import Limits
 from stretto_core.values import value
@@ -54,7 +53,7 @@ class Submission:
     user: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Staged:
     """What a batch would commit on top of version ``base``.
 
@@ -71,28 +70,31 @@ class Staged:
     """Of the text, after each entry."""
 
 
-@dataclass(slots=True)
 class _Stage:
     """The world as it will be after the entries staged so far."""
 
-    version: int
-    length: int
-    hash: str
-    entries: list[Entry] = field(default_factory=list)
-    hashes: list[str] = field(default_factory=list)
-    run: Run = field(default_factory=Run)
-    lengths: list[int] = field(default_factory=list)
-    records: dict[str, ClientRecord] = field(default_factory=dict)
+    __slots__ = ("entries", "hash", "hashes", "length", "lengths", "records", "run", "version")
 
-    def add(self, entry: Entry) -> None:
-        """Put an entry behind those staged so far."""
+    def __init__(self, version: int, length: int, hash: str) -> None:
+        self.version = version
+        self.length = length
+        self.hash = hash
+        self.entries: list[Entry] = []
+        self.hashes: list[str] = []
+        self.run = Run()
+        self.lengths: list[int] = []
+        self.records: dict[str, ClientRecord] = {}
+
+    def add(self, entry: Entry, place: int, size: int) -> int:
+        """Put an entry behind those staged so far; return its version."""
         self.version += 1
         self.hash = seal(self.hash, entry)
         self.entries.append(entry)
         self.hashes.append(self.hash)
-        size = self.run.append(entry.op)
+        self.run.append(entry.op, place, size)
         self.length += size or length_change(entry.op)
         self.lengths.append(self.length)
+        return self.version
 
 
 class Authority:
@@ -119,7 +121,7 @@ class Authority:
     @property
     def version(self) -> int:
         """The head."""
-        return self.horizon + len(self._entries)
+        return self._history.base + len(self._entries)
 
     @property
     def horizon(self) -> int:
@@ -218,7 +220,7 @@ class Authority:
         run = Run()
         hashes, lengths = [], []
         for entry in entries:
-            run.append(entry.op)
+            run.append(entry.op, *splice_of(entry.op))
             reached = next_hash(reached, entry)
             hashes.append(reached)
             length += length_change(entry.op)
@@ -239,12 +241,12 @@ class Authority:
     ) -> None:
         text, records, version = self._text, self._records, self.version
         for entry, place, size in zip(entries, run.places, run.sizes, strict=True):
-            if size > 0:
-                text.splice(place, 0, cast(str, entry.op[-1]))
-            elif size < 0:
-                text.splice(place, -size, "")
-            else:
+            if not size:
                 text.apply(entry.op)
+            elif isinstance(part := entry.op[-1], str):
+                text.splice(place, 0, part)
+            else:
+                text.splice(place, -size, "")
             version += 1
             record = records.get(entry.client)
             if record is not None and record.last_version < version:
@@ -277,60 +279,66 @@ class Authority:
         )
 
     def _stage_one(self, stage: _Stage, submission: Submission, at_ms: int) -> int:
-        record = stage.records.get(submission.client) or self._records.get(submission.client)
-        if record is not None and record.user not in (None, submission.user):
+        client, seq, user = submission.client, submission.seq, submission.user
+        record = stage.records.get(client) or self._records.get(client)
+        if record is not None and record.user != user and record.user is not None:
             raise Forbidden("this client id belongs to another user")
         if submission.epoch != self.epoch:
             raise EpochChanged(details={"epoch": self.epoch})
         if record is None:
             raise InvalidRequest("this client did not open the document")
-        if submission.seq == record.last_seq:
+        if seq == record.last_seq:
             return record.last_version
-        if record.fenced or submission.seq != record.last_seq + 1:
+        if record.fenced or seq != record.last_seq + 1:
             raise SequenceGap(details={"last_seq": record.last_seq})
-        self._check_base(submission, record)
-        op = self._spliced(stage, submission)
-        if op is None:
+        self._check_base(submission.base, record)
+        splice = self._spliced(stage, submission)
+        if splice is not None:
+            op, place, size = splice
+        else:
             op = self._rewritten(stage, submission)
-        entry = Entry(submission.client, submission.seq, op, submission.user, at_ms)
-        stage.add(entry)
-        stage.records[entry.client] = record.advanced(entry.seq, stage.version, entry.user)
-        return stage.version
+            place, size = splice_of(op)
+        version = stage.add(Entry(client, seq, op, user, at_ms), place, size)
+        stage.records[client] = record.advanced(seq, version, user)
+        return version
 
-    def _check_base(self, submission: Submission, record: ClientRecord) -> None:
-        self._check_version(submission.base)
-        if submission.base < record.last_version:
+    def _check_base(self, base: int, record: ClientRecord) -> None:
+        self._check_version(base)
+        if base < record.last_version:
             raise InvalidRequest(
                 details={"base": [f"below version {record.last_version} of this client's own op"]}
             )
 
     def _check_version(self, version: int) -> None:
-        if version > self.version:
+        horizon = self._history.base
+        if version > horizon + len(self._entries):
             raise VersionAhead(details={"version": self.version})
         if version < self.floor:
             raise VersionGone(details={"floor": self.floor})
-        if version < self.horizon:
+        if version < horizon:
             raise IndexError(f"version {version} is not in memory")
 
-    def _spliced(self, stage: _Stage, submission: Submission) -> Operation | None:
+    def _spliced(self, stage: _Stage, submission: Submission) -> tuple[Operation, int, int] | None:
         """Do as :meth:`_rewritten` for what most operations are, without all its lists.
 
-        None where the operation is not plainly one insertion or deletion behind the text's
-        first character, or does not stay one.
+        Return the operation with its splice; None where the operation is not plainly one
+        insertion or deletion behind the text's first character, or does not stay one.
         """
-        raw, base = submission.op, submission.base
-        if len(raw) != 2 or self._limits.op_components < 2:
+        raw, base, limits = submission.op, submission.base, self._limits
+        if len(raw) != 2 or limits.op_components < 2:
             return None
         place, part = raw
-        longest = self._lengths[base - self.horizon]
+        longest = self._lengths[base - self._history.base]
         if type(place) is not int or not 0 < place <= longest:
             return None
         if type(part) is str:
-            room = min(self._limits.op_inserted, self._limits.document_chars - stage.length)
-            if not 0 < len(part) <= room or not is_writable(part):
+            size = len(part)
+            if not 0 < size <= limits.op_inserted or size > limits.document_chars - stage.length:
+                return None
+            if not is_writable(part):
                 return None
             place = stage.run.insertion(self._history.insertion(place, base))
-            return (place, part) if place else (part,)
+            return (place, part) if place else (part,), place, size
         if type(part) is int and place - longest <= part < 0:
             span = self._history.deletion(place, place - part, base)
             span = span and stage.run.deletion(*span)
@@ -388,7 +396,8 @@ class Authority:
         return mapped
 
 
-def _deletion(start: int, end: int) -> Operation:
+def _deletion(start: int, end: int) -> tuple[Operation, int, int]:
     if start == end:
-        return ()
-    return (start, start - end) if start else (start - end,)
+        return (), *NO_SPLICE
+    size = start - end
+    return (start, size) if start else (size,), start, size

@@ -16,7 +16,7 @@ from typing import Final
 
 from stretto_core.ot.block import Block, block_of, join
 from stretto_core.ot.operation import Component, Operation, normalize
-from stretto_core.ot.run import Run
+from stretto_core.ot.run import Run, splice_of
 from stretto_core.ot.transform import transform_canonical
 
 _LEAF: Final = 16
@@ -50,7 +50,7 @@ class ComposedHistory:
     @property
     def head(self) -> int:
         """The newest version."""
-        return self.base + len(self._run.ops)
+        return self.base + len(self._run.places)
 
     def op(self, version: int) -> Operation:
         """Return the operation that made ``version``.
@@ -70,7 +70,8 @@ class ComposedHistory:
             InvalidOperation: ``op`` is malformed.
 
         """
-        self._run.append(normalize(op))
+        canonical = normalize(op)
+        self._run.append(canonical, *splice_of(canonical))
 
     def extend(self, run: Run) -> None:
         """Add the operations, canonical already, that make the versions after the head."""
@@ -86,7 +87,8 @@ class ComposedHistory:
         """
         older = Run()
         for op in ops:
-            older.append(normalize(op))
+            canonical = normalize(op)
+            older.append(canonical, *splice_of(canonical))
         if len(older) > self.base:
             raise IndexError("more operations than versions before them")
         self._run.extend_front(older)
@@ -140,8 +142,8 @@ class ComposedHistory:
 
         ``since`` is one that the history reaches back to.
         """
-        base, head = self.base, self.head
-        if head - since < _FAR_FOR_INSERTIONS:
+        base = self.base
+        if self.head - since < _FAR_FOR_INSERTIONS:
             return self._run.insertion(position, since - base)
         version = -(-since // _LEAF) * _LEAF  # where the first block may begin
         position = self._run.insertion(position, since - base, version - base)

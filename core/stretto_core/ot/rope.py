@@ -68,7 +68,7 @@ class Rope:
                 position += component
         else:
             if position + removed <= self._length:
-                self._splice(position, removed, inserted)
+                self.splice(position, removed, inserted)
                 return
         self._apply_all(fitting(op, self._length))
 
@@ -81,7 +81,25 @@ class Rope:
         """
         if not 0 <= position <= position + removed <= self._length:
             raise InvalidOperation("the operation is longer than its document")
-        self._splice(position, removed, inserted)
+        chunks = self._chunks
+        offset = position - self._start
+        if not 0 <= offset <= len(chunks[self._index]):
+            self._seek(position)
+            offset = position - self._start
+        index = self._index
+        head = tail = chunks[index]
+        end = offset + removed
+        if end > len(tail):
+            last = index
+            while end > len(tail):
+                end -= len(tail)
+                last += 1
+                tail = chunks[last]
+            del chunks[index + 1 : last + 1]
+        chunks[index] = chunk = f"{head[:offset]}{inserted}{tail[end:]}"
+        self._length += len(inserted) - removed
+        if not self._low <= len(chunk) <= self._high:
+            self._rebalance()
 
     def slice(self, start: int, end: int) -> str:
         """Return the characters from ``start`` up to, not including, ``end``.
@@ -109,34 +127,12 @@ class Rope:
         position = 0
         for component in op:
             if isinstance(component, str):
-                self._splice(position, 0, component)
+                self.splice(position, 0, component)
                 position += len(component)
             elif component > 0:
                 position += component
             else:
-                self._splice(position, -component, "")
-
-    def _splice(self, position: int, removed: int, inserted: str) -> None:
-        """Replace ``removed`` characters at ``position``; the caller checked the range."""
-        chunks = self._chunks
-        offset = position - self._start
-        if not 0 <= offset <= len(chunks[self._index]):
-            self._seek(position)
-            offset = position - self._start
-        index = self._index
-        head = tail = chunks[index]
-        end = offset + removed
-        if end > len(tail):
-            last = index
-            while end > len(tail):
-                end -= len(tail)
-                last += 1
-                tail = chunks[last]
-            del chunks[index + 1 : last + 1]
-        chunks[index] = chunk = f"{head[:offset]}{inserted}{tail[end:]}"
-        self._length += len(inserted) - removed
-        if not self._low <= len(chunk) <= self._high:
-            self._rebalance()
+                self.splice(position, -component, "")
 
     def _seek(self, position: int) -> None:
         """Remember the chunk that ``position`` is in or at the end of."""

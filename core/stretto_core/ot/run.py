@@ -46,13 +46,11 @@ class Run:
     def __len__(self) -> int:
         return len(self.ops)
 
-    def append(self, op: Operation) -> int:
-        """Add an operation; return the size of its splice, 0 where it is none."""
-        place, size = splice_of(op)
+    def append(self, op: Operation, place: int, size: int) -> None:
+        """Add an operation with its splice."""
         self.ops.append(op)
         self.places.append(place)
         self.sizes.append(size)
-        return size
 
     def extend(self, other: "Run") -> None:
         """Add the operations of another run."""
@@ -72,9 +70,12 @@ class Run:
 
     def insertion(self, position: int, first: int = 0, end: int | None = None) -> int:
         """Return where text inserted at ``position`` goes, over operations ``first`` to ``end``."""
-        for place, size, op in zip(
-            self.places[first:end], self.sizes[first:end], self.ops[first:end], strict=True
-        ):
+        if first >= len(self.places):
+            return position
+        places, sizes, ops = self.places, self.sizes, self.ops
+        if first or end is not None:
+            places, sizes, ops = places[first:end], sizes[first:end], ops[first:end]
+        for place, size, op in zip(places, sizes, ops, strict=True):
             if place < position:
                 if size:
                     position += size
@@ -89,6 +90,8 @@ class Run:
 
         None where an operation that is no splice touches it, or text was inserted inside.
         """
+        if first >= len(self.places):
+            return start, end
         for place, size in zip(self.places[first:], self.sizes[first:], strict=True):
             if place >= end:
                 continue

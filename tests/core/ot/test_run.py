@@ -13,7 +13,7 @@ from tests.core.ot.strategies import sequences, texts
 def run_of(*ops: Operation) -> Run:
     run = Run()
     for op in ops:
-        run.append(op)
+        run.append(op, *splice_of(op))
     return run
 
 
