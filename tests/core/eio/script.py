@@ -5,19 +5,24 @@ after ``0x``, and ``@300`` before an input is the clock from there on. Inputs:
 
     open g1 | open w1          a session begins (its open packet is shown as ``{open}``)
     g1                         a GET arrives        g1 sent | g1 aborted    its answer
-    p1 begin | p1 BODY         a POST arrives       p1 aborted
+    p1 begin | p1 BODY         a POST arrives       p1 more | p1 aborted
     w1                         a WebSocket with the sid
     w1 < FRAME                 a frame arrives      w1 lost | w1 broken
+    w1 ! REASON                its bytes are no frame
     w1 slow | w1 fast          its reader is slow, or not any more
     send TEXT | drop TEXT      the application sends; ``drop`` is volatile
-    close | tick
+    refuse REASON              what a message held is refused
+    deaf | hears               this side stops reading, and goes on
+    close | abort | tick
 
-Actions: ``g1=BODY``, ``p1!CODE``, ``w1>FRAME``, ``w1.close``, ``w1.abort``, ``got TEXT``,
-``opened``, ``upgraded``, ``over N``, ``drained``, ``closed: REASON``, ``discard``.
+Actions: ``g1=BODY``, ``p1!CODE``, ``w1>FRAME``, ``w1.close``, ``w1.close REASON`` for a
+violation, ``w1.abort``, ``got TEXT``, ``opened``, ``upgraded``, ``over N``, ``drained``,
+``closed: REASON``, ``discard``.
 """
 
 from stretto_core.eio import actions as do
 from stretto_core.eio.session import Session
+from stretto_core.eio.violations import Reason
 
 KINDS = {"g": 1_000, "p": 2_000, "w": 3_000}
 NAMES = {number: kind for kind, number in KINDS.items()}
@@ -29,6 +34,7 @@ SETTINGS = do.SessionSettings(
     release_interval=100,
     max_payload=40,
     packets_per_response=3,
+    packets_per_turn=3,
     unsent_bytes=20,
 )
 
@@ -62,8 +68,10 @@ def show(action: do.Action) -> str:
         case do.WriteFrames(websocket, packets):
             frames = "+".join(opened_or(written(packet.frame)) for packet in packets)
             return f"{name(websocket)}>{frames}"
-        case do.CloseWebSocket(websocket, abort):
-            return f"{name(websocket)}.{'abort' if abort else 'close'}"
+        case do.CloseWebSocket(websocket, True, _):
+            return f"{name(websocket)}.abort"
+        case do.CloseWebSocket(websocket, _, violation):
+            return f"{name(websocket)}.close {violation or ''}".rstrip()
         case do.Deliver(data):
             return f"got {written(data)}"
         case do.Closed(reason):
@@ -100,9 +108,22 @@ class Player:
         assert self.session is not None
         if word in ("send", "drop"):
             return self.session.send(parsed(rest), volatile=word == "drop")
+        if word == "refuse":
+            return self.session.refuse(Reason(rest))
+        if word in ("abort", "deaf", "hears"):
+            return self._side(self.session, word)
         if word[0] in KINDS and word[1:].isdigit():
             return getattr(self, "_" + word[0])(self.session, number(word), rest)  # type: ignore[no-any-return]
         return {"close": self.session.close, "tick": self.session.tick}[word](self.now)
+
+    def _side(self, session: Session, word: str) -> list[do.Action]:
+        if word == "abort":
+            return session.abort()
+        if word == "deaf":
+            session.stop_reading()
+        else:
+            session.resume_reading(self.now)
+        return []
 
     def _g(self, session: Session, poll: int, rest: str) -> list[do.Action]:
         if rest == "sent":
@@ -114,11 +135,15 @@ class Player:
             return session.begin_post(post)
         if rest == "aborted":
             return session.post_aborted(post)
+        if rest == "more":
+            return session.read_on(post, self.now)
         return session.post(post, rest.replace("+", "\x1e").encode(), self.now)
 
     def _w(self, session: Session, websocket: int, rest: str) -> list[do.Action]:
         if rest.startswith("<"):
             return session.frame(websocket, parsed(rest[1:].strip()), self.now)
+        if rest.startswith("!"):
+            return session.frame_refused(websocket, Reason(rest[1:].strip()))
         if rest == "slow":
             session.pause_writing(websocket)
             return []

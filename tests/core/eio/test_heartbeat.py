@@ -27,3 +27,15 @@ def test_a_late_ping_gives_the_whole_time() -> None:
     heart = Heartbeat.start(300, 200, 0)
     assert heart.beat(450)
     assert heart.at == 650
+
+
+def test_an_answer_under_way_is_given_more_time() -> None:
+    heart = Heartbeat.start(300, 200, 0)
+    heart.postpone(100)
+    assert heart.at == 300
+    assert heart.beat(300)
+    heart.postpone(450)
+    assert heart.at == 650
+    assert not heart.beat(650)
+    heart.pong(651)
+    assert heart.at == 951

@@ -64,12 +64,56 @@ SCRIPTS = {
     p2 begin     →
     p2 4b        → got b; p2=ok
     """,
-    "any number of packets": POLLING
+    "any number of packets, a few at a time": POLLING
     + """
     p1 begin     →
-    p1 4+4+4+4+4+4+4+4+4+4+4+4+4+4+4+4+4+4 → """
-    + "got ; " * 18
-    + """p1=ok
+    p1 4a+4b+4c+4d+4e+4f+4g  → got a; got b; got c
+    p1 more      → got d; got e; got f
+    p1 more      → got g; p1=ok
+    p1 more      →
+    """,
+    "what comes before a bad packet counts": POLLING
+    + """
+    p1 begin     →
+    p1 4a+4b+x+4c → got a; got b; closed: parse error; discard; p1!3
+    p1 more      →
+    """,
+    "a bad packet is the last one of a turn": POLLING
+    + """
+    p1 begin     →
+    p1 4a+4b+4c+4d+4e+x → got a; got b; got c
+    p1 more      → got d; got e; closed: parse error; discard; p1!3
+    """,
+    "a close packet among others": POLLING
+    + """
+    p1 begin     →
+    p1 4a+4b+4c+4d+1+4e → got a; got b; got c
+    p1 more      → got d; closed: client disconnect; discard; p1=ok
+    """,
+    "posts overlap while one is read": POLLING
+    + """
+    p1 begin     →
+    p1 4a+4b+4c+4d → got a; got b; got c
+    p2 begin     → p2!3; p1!1; closed: transport error; discard
+    p1 more      →
+    """,
+    "a session ends while a post is read": POLLING
+    + """
+    p1 begin     →
+    p1 4a+4b+4c+4d → got a; got b; got c
+    p1 4e        →
+    close        → closed: server disconnect
+    g2           → g2=1
+    g2 sent      → p1!1; discard
+    p1 more      →
+    """,
+    "a polling peer falls silent while its post is read": POLLING
+    + """
+    p1 begin     →
+    p1 4a+4b+4c+3 → got a; got b; got c
+    @300 tick    →
+    @500 tick    → p1!1; closed: ping timeout; discard
+    p1 more      →
     """,
     "a bad post ends the session": POLLING
     + """
@@ -174,22 +218,22 @@ SCRIPTS = {
     "a bad frame ends the session": WEBSOCKET
     + """
     w1 < 4a      → got a
-    w1 < abc     → w1.close; closed: parse error; discard
+    w1 < abc     → w1.close unknown_type; closed: parse error; discard
     w1 < 4b      →
     w1 lost      →
     send c       →
     """,
     "an empty frame ends the session": WEBSOCKET
     + """
-    w1 <         → w1.close; closed: parse error; discard
+    w1 <         → w1.close empty; closed: parse error; discard
     """,
     "a noop of a client ends the session": WEBSOCKET
     + """
-    w1 < 6       → w1.close; closed: parse error; discard
+    w1 < 6       → w1.close unexpected_type; closed: parse error; discard
     """,
     "an upgrade of a WebSocket ends the session": WEBSOCKET
     + """
-    w1 < 5       → w1.close; closed: parse error; discard
+    w1 < 5       → w1.close unexpected_type; closed: parse error; discard
     """,
     "a client closes": WEBSOCKET
     + """
@@ -404,12 +448,96 @@ SCRIPTS = {
     "a pong of a probe is none": WEBSOCKET
     + """
     @300 tick       → w1>2
-    @301 w1 < 3probe → w1.close; closed: parse error; discard
+    @301 w1 < 3probe → w1.close unexpected_type; closed: parse error; discard
     """,
     "a polling client that went away": POLLING
     + """
     @300 tick    →
     @500 tick    → closed: ping timeout; discard
+    """,
+    "silence is forgiven while this side does not read": WEBSOCKET
+    + """
+    deaf         →
+    @300 tick    → w1>2
+    @500 tick    →
+    @699 tick    →
+    @700 tick    →
+    @750 hears   →
+    @949 tick    →
+    @950 tick    → w1.abort; closed: ping timeout; discard
+    """,
+    "a pong that waited meanwhile counts": WEBSOCKET
+    + """
+    deaf         →
+    @300 tick    → w1>2
+    @500 tick    →
+    @600 hears   →
+    @610 w1 < 3  →
+    @909 tick    →
+    @910 tick    → w1>2
+    """,
+    "whoever was not pinged is pinged on time": WEBSOCKET
+    + """
+    @100 deaf    →
+    @200 hears   →
+    @299 tick    →
+    @300 tick    → w1>2
+    """,
+    "silence is forgiven over polling too": POLLING
+    + """
+    g2           →
+    deaf         →
+    @300 tick    → g2=2
+    g2 sent      →
+    @500 tick    →
+    @501 hears   →
+    @701 tick    → closed: ping timeout; discard
+    """,
+    # Ended by what is above or below.
+    "a WebSocket's bytes are no frame": WEBSOCKET
+    + """
+    w2 ! too_large    →
+    w1 ! too_large    → w1.close too_large; closed: parse error; discard
+    w1 ! too_large    →
+    """,
+    "the bytes of an upgrade are no frame": TRIED
+    + """
+    w1 ! unmasked     → w1.close unmasked
+    w1 ! unmasked     →
+    g2                →
+    send a            → g2=4a
+    """,
+    "a message is refused over a WebSocket": WEBSOCKET
+    + """
+    send a            → w1>4a
+    refuse too_deep   → w1.close too_deep; closed: parse error; discard
+    refuse too_deep   →
+    """,
+    "a message is refused over polling": TRIED
+    + """
+    g2                → g2=6
+    g2 sent           →
+    g3                →
+    p1 begin          →
+    refuse empty      → g3=1; p1!1; w1.close; closed: parse error; discard
+    """,
+    "a WebSocket is cut off": WEBSOCKET
+    + """
+    w1 slow           →
+    send a            →
+    abort             → w1.abort; closed: transport error; discard
+    abort             →
+    w1 fast           →
+    """,
+    "polling is cut off": POLLING
+    + """
+    g2                →
+    abort             → g2=1; closed: transport error; discard
+    """,
+    "a closing session is cut off": POLLING
+    + """
+    close             → closed: server disconnect
+    abort             → discard
     """,
     # Closing from this side.
     "close answers the poll": POLLING
@@ -515,6 +643,22 @@ SCRIPTS = {
     send 0123456789        → over 22
     w1 fast                → w1>40123456789+40123456789; drained
     """,
+    "drained is only who has nothing left": POLLING
+    + """
+    send 0123456789        →
+    send 0123456789        → over 22
+    send a                 →
+    send b                 →
+    send c                 →
+    g2                     → g2=40123456789+40123456789+4a
+    g2 aborted             →
+    g3                     → g3=40123456789+40123456789+4a
+    g3 sent                →
+    g4                     → g4=4b+4c; drained
+    g4 sent                →
+    send 0123456789        →
+    send 0123456789        → over 22
+    """,
     "an aborted answer counts again": POLLING
     + """
     send 01234567890       →
@@ -552,6 +696,50 @@ def test_nothing_waits_after_the_end() -> None:
     player.play("g2 aborted →")
     assert player.session is not None
     assert player.session.unsent == 0
+
+
+def test_what_may_be_written_past_the_session() -> None:
+    player = Player()
+
+    def state() -> tuple[int | None, bool, bool]:
+        assert player.session is not None
+        session = player.session
+        return session.direct, session.writable, session.over
+
+    player.play(WEBSOCKET)
+    assert state() == (number("w1"), True, False)
+    player.play("w1 slow →")
+    assert state() == (None, False, False)
+    player.play("send 0123456789 →\n send 0123456789 → over 22")
+    assert state() == (None, False, True)
+    player.play("w1 fast → w1>40123456789+40123456789; drained")
+    assert state() == (number("w1"), True, False)
+    player.play("w1 lost → closed: transport close; discard")
+    assert state() == (None, False, False)
+
+
+def test_nothing_is_written_past_polling() -> None:
+    player = Player()
+    player.step("open g1")
+    assert player.session is not None
+    assert (player.session.direct, player.session.writable) == (None, False)
+    player.play("g1 sent →\n g2 →")
+    assert (player.session.direct, player.session.writable) == (None, True)
+    player.play("w1 →\n w1 < 2probe → w1>3probe; g2=6\n g2 sent →")
+    assert (player.session.direct, player.session.writable) == (None, False)
+    player.play("w1 < 5 → upgraded")
+    assert (player.session.direct, player.session.writable) == (number("w1"), True)
+    player.play("close → closed: server disconnect; w1.close; discard")
+    assert (player.session.direct, player.session.writable) == (None, False)
+
+
+@given(st.text().map("4".__add__) | st.binary())
+def test_a_message_taken_past_the_session_would_be_delivered(frame: str | bytes) -> None:
+    settings = replace(SETTINGS, max_payload=10_000)
+    session, _ = Session.open_websocket("sid", settings, 1, 0)
+    assert session.direct == 1
+    message = frame if isinstance(frame, bytes) else frame[1:]
+    assert session.frame(1, frame, 0) == [do.Deliver(message)]
 
 
 def test_upgrades_can_be_switched_off() -> None:
@@ -601,13 +789,15 @@ def test_deadlines_to_the_millisecond() -> None:
     assert session.phase is Phase.GONE
 
 
+BODIES = ["4a", "3", "1", "4a+bAA==+3", "4a+4b+4c+4d+1+4e", "4a+4b+x", "x"]
 steps = st.one_of(
     st.sampled_from(["close", "tick", "send a", "send 0x00ff", "drop 0123456789"]),
+    st.sampled_from(["deaf", "hears", "abort", "refuse empty", "w1 ! unmasked", "w2 ! empty"]),
     st.builds(
         "{}{} {}".format,
         st.sampled_from("gp"),
         st.integers(1, 3),
-        st.sampled_from(["", "sent", "aborted", "begin", "4a", "3", "1", "4a+bAA==+3", "x"]),
+        st.sampled_from(["", "sent", "aborted", "begin", "more", *BODIES]),
     ).map(str.strip),
     st.builds(
         "{} {}".format,

@@ -233,6 +233,43 @@ def test_a_budget_is_of_one_packet() -> None:
         assert isinstance(decoder.decode(bytes(10)), SocketPacket)
 
 
+def test_which_names_are_reserved_is_up_to_the_server() -> None:
+    for text in ('2["connect"]', '27["connect",1]', '2/a,["connect"]', '2["\\u0063onnect"]'):
+        assert decode(text) == Violation(Reason.RESERVED_EVENT)
+        packet = decode(text, reserved=frozenset())
+        assert isinstance(packet, SocketPacket)
+        assert packet.data[0] == "connect"
+        assert decode(text, reserved=frozenset({"open"})) == packet
+    assert decode('2["open"]', reserved=frozenset({"open"})) == Violation(Reason.RESERVED_EVENT)
+    attached = f'51-["connect",{ZERO}]'
+    assert decode(attached) == Violation(Reason.RESERVED_EVENT)
+    assert decode(attached, b"", reserved=frozenset()) == SocketPacket(EVENT, data=["connect", b""])
+
+
+def test_whose_attachments_are_awaited() -> None:
+    decoder = Decoder()
+    assert decoder.awaited is None
+    assert decoder.decode(f'52-/docs,["a",{ZERO},{ONE}]') is None
+    assert decoder.awaited == "/docs"
+    assert decoder.decode(b"0") is None
+    assert decoder.awaited == "/docs"
+    assert isinstance(decoder.decode(b"1"), SocketPacket)
+    assert decoder.awaited is None
+    assert decoder.decode(f'51-["a",{ZERO}]') is None
+    assert decoder.awaited == "/"
+    assert decoder.decode('2["a"]') == Violation(Reason.MISSING_BINARY)
+    assert decoder.awaited is None
+
+
+def test_only_some_types_may_be_allowed() -> None:
+    events = frozenset({EVENT, PacketType.BINARY_EVENT})
+    assert decode('2["a"]', types=events) == SocketPacket(EVENT, data=["a"])
+    assert decode('31["a"]', types=events) == Violation(Reason.UNEXPECTED_TYPE)
+    assert decode("0", types=events) == Violation(Reason.UNEXPECTED_TYPE)
+    assert decode('2["a"]', types=ALL - events) == Violation(Reason.UNEXPECTED_TYPE)
+    assert decode('31["a"]', types=ALL - events) == SocketPacket(ACK, id=1, data=["a"])
+
+
 def test_a_violation_is_the_end() -> None:
     decoder = Decoder()
     assert decoder.decode("x") == Violation(Reason.UNKNOWN_TYPE)
@@ -253,6 +290,7 @@ def test_the_parser_is_injected() -> None:
         raise ValueError(text)
 
     assert decode('2["a"]', loads=refuse) == Violation(Reason.INVALID_JSON)
+    assert decode('2["a"]', loads=lambda _: {"a": 1}) == Violation(Reason.INVALID_PAYLOAD)
 
 
 @pytest.mark.parametrize(
@@ -290,6 +328,7 @@ def test_encoding(packet: SocketPacket, messages: list[str | bytes]) -> None:
         SocketPacket(EVENT, data=["a", math.inf]),
         SocketPacket(EVENT, data=["a"], id=MAX_ID + 1),
         SocketPacket(EVENT, data=["a"], id=-1),
+        SocketPacket(EVENT, data=["a"], id=True),
         SocketPacket(EVENT, data=["a", *[b""] * 11]),
         SocketPacket(ACK, data=[]),
         SocketPacket(ACK, id=1),
@@ -346,6 +385,53 @@ def test_nothing_raises(messages: list[str | bytes]) -> None:
     decoder = Decoder(max_bytes=40)
     for message in messages:
         assert isinstance(decoder.decode(message), SocketPacket | Violation | None)
+
+
+pieces = st.sampled_from(
+    [
+        *("2", "3", "5", "1-", "/a,", "/a[b,", "/", "/a", ",", "7", "007", "9" * 15, "9" * 16),
+        *("-", "٢", "²", "[", "]", "[]", '["a"]', '["a",', '["connect"]', "[1]", "[true]", "{}"),
+        *('"a"', ZERO, "NaN", "1e999", "1.5", '"\\ud800"', '"é"', " ", "\n", "\ufeff", "null"),
+        *("[" * 7, "]" * 7, '{"a":' * 5, "}" * 5, "x" * 30),
+    ]
+)
+almost = st.lists(pieces, max_size=8).map("".join)
+well_formed = packets.map(lambda packet: str(encode(packet)[0]))
+
+
+@given(
+    almost | well_formed | st.sampled_from([message for message, _ in VIOLATIONS]),
+    st.sampled_from([20, 120, 100_000]),
+    st.sampled_from([3, 8, 64]),
+    st.sampled_from([CLIENT_TYPES, ALL, ALL - {ACK}, ALL - {EVENT}]),
+    st.sampled_from([RESERVED_EVENTS, frozenset[str]()]),
+)
+@example('2["a",[[[' + "]]]]", 100_000, 3, CLIENT_TYPES, RESERVED_EVENTS)
+@example('2/a[b,["a"]', 100_000, 3, CLIENT_TYPES, RESERVED_EVENTS)
+@example('2["' + "[" * 200 + '"]', 100_000, 64, CLIENT_TYPES, RESERVED_EVENTS)
+def test_the_plain_way_says_the_same_as_the_careful_one(
+    message: str | bytes,
+    max_bytes: int,
+    max_depth: int,
+    types: frozenset[PacketType],
+    reserved: frozenset[str],
+) -> None:
+    decoder = Decoder(types=types, max_bytes=max_bytes, max_depth=max_depth, reserved=reserved)
+    if isinstance(message, bytes):
+        assert decoder.decode(message) == Violation(Reason.UNEXPECTED_BINARY)
+        return
+    careful = decoder._text(message)
+    decoder._pending = None
+    plain = decoder._plain(message)
+    assert plain is None or plain == careful
+    assert decoder.decode(message) == careful
+
+
+def test_most_packets_take_the_plain_way() -> None:
+    decoder = Decoder()
+    texts = ['2["a"]', '2/docs,12["a",{"b":[1]}]', "31[]", '3/docs,1["a"]', '2/,["a"]', "2[]", "1"]
+    plain = [decoder._plain(text) is not None for text in texts]
+    assert plain == [True, True, True, True, True, False, False]
 
 
 def test_defaults() -> None:
