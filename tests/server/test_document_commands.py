@@ -5,7 +5,6 @@ import asyncio
 import io
 import json
 import os
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from stretto_server.journal.sqlite import SqliteJournal
 from stretto_server.server import RealtimeServer
 from stretto_server.settings import SettingsError
 from tests.server.conftest import Connect, Serve
+from tests.server.tampering import tamper
 from tests.server.wire import SECRET
 
 Output = pytest.CaptureFixture[str]
@@ -148,10 +148,7 @@ async def test_a_journal_that_does_not_exist_is_not_made(tmp_path: Path) -> None
 async def test_verify_finds_what_was_tampered_with(
     journal: str, tmp_path: Path, capsys: Output, statement: str, said: str
 ) -> None:
-    connection = sqlite3.connect(tmp_path / "notes.db")
-    connection.execute(statement)
-    connection.commit()
-    connection.close()
+    tamper(tmp_path / "notes.db", statement)
     assert await run("verify", journal) == 1
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -1,7 +1,6 @@
 """A log that was tampered with is found out, whatever was changed."""
 
 import itertools
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from stretto_core.protocol import NO_HASH, PAGE_ENTRIES
 from stretto_server.journal.interface import Snapshot
 from stretto_server.journal.sqlite import SqliteJournal
 from stretto_server.verification import find_problems, read_log
+from tests.server.tampering import tamper
 
 ANN, BOB = "client-of-ann-000000", "client-of-bob-000000"
 COUNT = 12
@@ -44,14 +44,6 @@ async def problems(path: Path) -> list[str]:
         return await find_problems(journal, "notes", loaded)
     finally:
         await journal.close()
-
-
-def tamper(path: Path, *statements: str) -> None:
-    connection = sqlite3.connect(path)
-    for statement in statements:
-        assert connection.execute(statement).rowcount > 0
-    connection.commit()
-    connection.close()
 
 
 @pytest.mark.parametrize("snapshot", [0, 1, 8, COUNT])
