@@ -179,6 +179,22 @@ class Application:
     async def ask_emit_volatile(self, event: str, value: Any, sid: str) -> None:
         await self.sio.emit(event, value, to=sid, volatile=True)
 
+    async def ask_publish(
+        self, event: str, args: list[Any], options: dict[str, Any] | None = None
+    ) -> None:
+        """Emit from outside of any handler; ``{"bytes": hex}`` stands for bytes."""
+        await self.sio.emit(event, tuple(_with_bytes(args)), **(options or {}))
+
+
+def _with_bytes(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_bytes(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"bytes"}:
+        return bytes.fromhex(value["bytes"])
+    return {key: _with_bytes(held) for key, held in value.items()}
+
 
 def options_of(mode: str) -> dict[str, Any]:
     """Return what a server needs for clients of ``mode``."""

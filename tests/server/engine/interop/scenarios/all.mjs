@@ -2,7 +2,15 @@
 import { connecting } from "./connecting.mjs";
 import { events } from "./events.mjs";
 import { leaving } from "./leaving.mjs";
+import { recovering } from "./recovering.mjs";
 import { rooms } from "./rooms.mjs";
 import { upgrading } from "./upgrading.mjs";
 
-export const scenarios = { ...connecting, ...events, ...leaving, ...rooms, ...upgrading };
+export const scenarios = {
+  ...connecting,
+  ...events,
+  ...leaving,
+  ...recovering,
+  ...rooms,
+  ...upgrading,
+};
