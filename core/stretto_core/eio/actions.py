@@ -140,6 +140,8 @@ class SessionSettings:
     max_payload: int = 1024 * 1024
     """Announced as ``maxPayload``: the largest frame or POST; Stretto's ``message_bytes``."""
     packets_per_response: int = PACKETS_PER_RESPONSE
+    packets_per_turn: int = 128
+    """Of a POST that are taken at once; then others have their turn."""
     unsent_bytes: int = 256 * 1024
     """What may wait for one peer; Stretto's ``unsent_bytes``."""
     upgrades: bool = True
@@ -149,7 +151,7 @@ class SessionSettings:
         numbers = [
             *(self.ping_interval, self.ping_timeout, self.upgrade_timeout, self.close_timeout),
             *(self.release_interval, self.max_payload, self.packets_per_response),
-            self.unsent_bytes,
+            *(self.packets_per_turn, self.unsent_bytes),
         ]
         if min(numbers) < 1:
             raise ValueError("times and sizes of a session are at least 1")

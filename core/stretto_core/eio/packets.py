@@ -7,7 +7,7 @@ base64.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -108,25 +108,28 @@ def decode_frame(frame: str | bytes, max_bytes: int) -> Packet | Violation:
     return _decode_text(frame)
 
 
-def decode_payload(body: bytes, max_bytes: int) -> list[Packet] | Violation:
-    """Return the packets of a POST's body: all of them, or why there are none.
+def decode_payload(body: bytes, max_bytes: int) -> Iterator[Packet | Violation]:
+    """Give the packets of a POST's body one by one; a violation is the last.
 
     Bytes are limited, packets are not: the JavaScript client puts everything of one tick
-    into one payload.
+    into one payload. A body may hold half a million, so they are made when asked for.
     """
     if len(body) > max_bytes:
-        return Violation(Reason.TOO_LARGE)
+        yield Violation(Reason.TOO_LARGE)
+        return
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
-        return Violation(Reason.INVALID_UTF8)
-    packets = []
-    for record in text.split(SEPARATOR):
-        packet = _decode_record(record)
+        yield Violation(Reason.INVALID_UTF8)
+        return
+    start = 0
+    while start >= 0:
+        end = text.find(SEPARATOR, start)
+        packet = _decode_record(text[start:end] if end >= 0 else text[start:])
+        yield packet
         if isinstance(packet, Violation):
-            return packet
-        packets.append(packet)
-    return packets
+            return
+        start = end + 1 if end >= 0 else -1
 
 
 def encode_payload(

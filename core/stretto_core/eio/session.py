@@ -9,6 +9,7 @@ transport is polling until ``upgrade`` arrives on a WebSocket that was tried out
 that stays silent, breaks or talks nonsense before is closed, and polling goes on.
 """
 
+from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 
@@ -44,7 +45,8 @@ class Session:
 
     __slots__ = (
         *("_actions", "_buffer", "_closing_by", "_heartbeat", "_paused", "_polls", "_post"),
-        *("_reading", "_settings", "_told_over", "_trial", "_websocket", "phase", "sid"),
+        *("_reading", "_settings", "_told_over", "_trial", "_unread", "_websocket"),
+        *("phase", "sid"),
     )
 
     def __init__(self, sid: str, settings: SessionSettings, now: int) -> None:
@@ -55,6 +57,7 @@ class Session:
         self._told_over = False
         self._polls = Polls()
         self._post: int | None = None
+        self._unread: Iterator[Packet | Violation] | None = None
         self._websocket: int | None = None
         self._paused: int | None = None
         self._trial: Trial | None = None
@@ -163,20 +166,51 @@ class Session:
         return self._done()
 
     def post(self, post: int, body: bytes, now: int) -> list[Action]:
-        """Take the whole body of a POST, or a part longer than ``max_payload``."""
-        if post != self._post:
+        """Take the whole body of a POST, or a part longer than ``max_payload``.
+
+        Its first packets are delivered; while :attr:`unread`, call :meth:`read_on`.
+        """
+        if post != self._post or self._unread is not None:
+            return []
+        self._unread = decode_payload(body, self._settings.max_payload)
+        return self.read_on(post, now)
+
+    @property
+    def unread(self) -> bool:
+        """Whether a POST has packets that are not taken yet."""
+        return self._unread is not None
+
+    def read_on(self, post: int, now: int) -> list[Action]:
+        """Take the next packets of a POST; it is answered after the last.
+
+        Those before a violation count, as in the reference server.
+        """
+        unread = self._unread
+        if post != self._post or unread is None:
             return []
         self._post = None
-        packets = decode_payload(body, self._settings.max_payload)
-        if isinstance(packets, Violation):
-            self._end(CloseReason.PARSE_ERROR, violation=packets.reason)
-        for packet in packets if isinstance(packets, list) else ():
-            self._receive(packet, now)
+        for _ in range(self._settings.packets_per_turn):
+            packet = next(unread, None)
+            if packet is None:
+                break
+            if isinstance(packet, Violation):
+                self._end(CloseReason.PARSE_ERROR, violation=packet.reason)
+            else:
+                self._receive(packet, now)
+            if self.phase is Phase.GONE:
+                break
+        else:
+            self._post = post
+            return self._done()
+        self._finish_post(post)
+        return self._done()
+
+    def _finish_post(self, post: int) -> None:
+        self._unread = None
         if any(isinstance(one, do.Closed) and one.violation for one in self._actions):
             self._refuse(post, ErrorCode.BAD_REQUEST)
         else:
             self._actions.append(do.Respond(post, OK))
-        return self._done()
 
     def post_aborted(self, post: int) -> list[Action]:
         """Note that a POST broke before its end: what it held is lost, so the session ends."""
@@ -330,7 +364,7 @@ class Session:
 
     def _receive(self, packet: Packet, now: int) -> None:
         """Take a packet of the transport in use; a client sends no other than these three."""
-        if packet == _CLOSE:
+        if packet.type is PacketType.CLOSE:
             self._end(CloseReason.CLIENT_DISCONNECT)
         if self.phase is not Phase.OPEN:
             return
@@ -441,7 +475,7 @@ class Session:
             self._actions.append(do.Closed(reason, violation))
         self._actions.append(do.Discard())
         self.phase = Phase.GONE
-        self._post = None
+        self._post = self._unread = None
         self._polls.settle()
         self._buffer.clear()
 

@@ -13,7 +13,8 @@ requests into inputs of sessions, ``engine_socket.py`` performs what sessions de
 
 from stretto_server.engine.answers import RoomAnswers
 from stretto_server.engine.engine_server import EngineServer
+from stretto_server.engine.recovery import Recovery
 from stretto_server.engine.room_manager import RoomManager
 from stretto_server.engine.socket_server import SocketServer
 
-__all__ = ["EngineServer", "RoomAnswers", "RoomManager", "SocketServer"]
+__all__ = ["EngineServer", "Recovery", "RoomAnswers", "RoomManager", "SocketServer"]

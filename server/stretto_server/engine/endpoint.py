@@ -264,6 +264,7 @@ class Endpoint:
                     socket.perform(core.post_aborted(number))
                 else:
                     socket.perform(core.post(number, body, self._server.timers.now()))
+                    await self._read_on(socket, number, waiting)
             if not waiting.done():
                 return HandedOver()
             response = self._response(request, waiting.result(), headers)
@@ -275,6 +276,20 @@ class Endpoint:
             if reading is not None and not reading.done():
                 reading.cancel()
             del self._answers[number]
+
+    async def _read_on(
+        self,
+        socket: EngineSocket,
+        number: int,
+        waiting: "asyncio.Future[do.Respond | do.Refuse]",
+    ) -> None:
+        """Take what is left of a POST: in turns with others, as the client is read from."""
+        core = socket.core
+        assert core is not None
+        while core.unread and not waiting.done():
+            await asyncio.sleep(0)
+            await socket.reading()
+            socket.perform(core.read_on(number, self._server.timers.now()))
 
     async def _body(self, request: web.BaseRequest, socket: EngineSocket) -> bytes | None:
         """Read a body, or a part of it that is too long already; None when it breaks off."""

@@ -201,6 +201,11 @@ class EngineSocket:
         if self.core is not None:
             self.perform(self.core.close(self.server.timers.now()))
 
+    def abort(self) -> None:
+        """End the session at once, without a word."""
+        if self.core is not None:
+            self.perform(self.core.abort())
+
     def refuse(self, reason: Reason) -> None:
         """End the session for what a message of its client held."""
         if self.core is not None:

@@ -1,6 +1,8 @@
 """Who is in a namespace: one member for each client and namespace."""
 
+import asyncio
 from collections import deque
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any, Final
 
@@ -39,10 +41,14 @@ class Held:
 class Member:
     """One client in one namespace. ``rooms`` are those that it entered, its own not among them.
 
-    ``callbacks`` wait for acks by id.
+    ``callbacks`` wait for acks by id. ``pid`` and ``since`` belong to connection state recovery.
+    ``ended`` is done once a member that leaves is forgotten.
     """
 
-    __slots__ = ("callbacks", "client", "last_ack", "namespace", "rooms", "sid", "socket", "state")
+    __slots__ = (
+        *("callbacks", "client", "ended", "last_ack", "namespace", "pid", "recovered", "rooms"),
+        *("sid", "since", "socket", "state"),
+    )
 
     def __init__(self, client: "SocketClient", namespace: str, sid: str) -> None:
         self.client = client
@@ -53,12 +59,21 @@ class Member:
         self.rooms: set[Any] | None = None
         self.callbacks: dict[int, Any] | None = None
         self.last_ack = 0
+        self.pid: str | None = None
+        self.since = 0
+        self.recovered = False
+        self.ended: asyncio.Future[None] | None = None
 
-    def welcome(self, first: Encoded) -> None:
-        """Send the CONNECT packet, then what was kept; from now on nothing is."""
+    def welcome(self, connect: Encoded, missed: Iterable[Encoded] = ()) -> None:
+        """Send the CONNECT packet, then what was kept; from now on nothing is.
+
+        What a client missed comes before: it takes these events with the packet.
+        """
         held = self.socket
         self.socket = self.client.socket
-        self.socket.send(first)
+        for encoded in missed:
+            self.socket.send(encoded)
+        self.socket.send(connect)
         if isinstance(held, Held):
             for encoded in held.kept:
                 self.socket.send(encoded)

@@ -211,9 +211,15 @@ class RoomManager(socketio.AsyncManager):  # type: ignore[misc]
         audience = self.audience(namespace, to or room)
         skipped = frozenset((skip_sid,) if isinstance(skip_sid, str) else skip_sid or ())
         if callback is None:
-            if audience:
+            log = self.server.recoveries.log(namespace) if not volatile else None
+            if log is not None:
+                arguments.append(log.next_offset)
+            if audience or log is not None:
                 packet = SocketPacket(PacketType.EVENT, namespace, None, arguments)
-                self.deliver(audience, self.server.codec.encode(packet), skipped, volatile)
+                encoded = self.server.codec.encode(packet)
+                if log is not None:
+                    self.server.recoveries.add(namespace, encoded, to or room, skipped)
+                self.deliver(audience, encoded, skipped, volatile)
             return
         for member in list(audience):
             if member.sid not in skipped:

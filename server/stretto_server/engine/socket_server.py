@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 import socketio
@@ -20,6 +20,7 @@ from stretto_server.engine.engine_server import EngineServer, takes
 from stretto_server.engine.engine_socket import EngineSocket
 from stretto_server.engine.event_queue import EventQueue
 from stretto_server.engine.members import Member, MemberState, SocketClient
+from stretto_server.engine.recovery import Recoveries, Recovery, Returning, without_recovery
 from stretto_server.engine.room_manager import RoomManager, with_rooms
 
 logger = logging.getLogger("stretto_server.engine")
@@ -38,6 +39,8 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
     - ``max_inflight_events``: events of one client whose handlers run or wait; beyond it
       the client is not read from until some have ended.
     - ``max_attachments``: pieces of binary data in one packet.
+    - ``recovery``: namespaces whose clients come back after a lost connection, each with a
+      :class:`~.recovery.Recovery`. There every event has one more argument, its offset.
 
     With ``async_handlers=True`` the events of one client start in order and run side by
     side; with False each starts when the one before has ended, which keeps neither pongs nor
@@ -58,6 +61,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         connect_timeout: float = 45.0,
         max_inflight_events: int = 100,
         max_attachments: int = MAX_ATTACHMENTS,
+        recovery: Mapping[str, Recovery] | None = None,
         **engine: Any,
     ) -> None:
         check_socketio()
@@ -81,6 +85,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             max_inflight_events, self._own_logger(), one_by_one=not async_handlers
         )
         self._coroutines: dict[Callable[..., Any], bool] = {}
+        self.recoveries = Recoveries(recovery or {}, eio.timers)
 
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer
@@ -203,6 +208,11 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             await self._leave(member, CloseReason.SERVER_DISCONNECT)
         if close:
             member.client.socket.close()
+
+    def is_recovered(self, sid: str, namespace: str | None = None) -> bool:
+        """Tell whether a client came back with what it had; ``connect`` handlers may ask."""
+        member = self.manager.member(sid, namespace or "/")
+        return member is not None and member.recovered
 
     async def shutdown(self) -> None:
         """Close every client, run their disconnect handlers and stop every timer."""
@@ -334,17 +344,21 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         client = self.client(eio_sid)
         if client is None or client.gone:
             return
-        sid = await self.manager.pre_connect(eio_sid, namespace) if self._serves(namespace) else ""
-        member = client.members.get(namespace)
-        if not sid or member is None:
+        if not self._serves(namespace):
             self._refuse(client, namespace, INVALID_NAMESPACE)
             return
+        returning = await self._returning(namespace, data)
+        member = await self._begin(client, namespace, returning)
+        if member is None:
+            return
         if self.always_connect:
-            await self._welcome(member)
+            await self._welcome(member, returning)
+        if self.recoveries.log(namespace) is not None:
+            data = without_recovery(data)
         refusal = await self.ask(member, data)
         if refusal is None:
             if not self.always_connect and not client.gone:
-                await self._welcome(member)
+                await self._welcome(member, returning)
             if client.gone:
                 await self._leave(member, CloseReason.TRANSPORT_CLOSE)
             else:
@@ -357,6 +371,42 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         else:
             self._refuse(client, namespace, refusal)
 
+    async def _returning(self, namespace: str, auth: Any) -> Returning | None:
+        """Return who comes back, once it has left whatever connection it had."""
+        returning = self.recoveries.returning(namespace, auth)
+        if returning is None:
+            return None
+        before: Member | None = self.manager.member(returning.departed.sid, namespace)
+        if before is None:
+            return returning
+        if before.ended is None:
+            await self._leave(before, CloseReason.TRANSPORT_ERROR)
+        else:
+            await asyncio.wait([before.ended])
+        # Meanwhile it may have missed more.
+        return self.recoveries.returning(namespace, auth)
+
+    async def _begin(
+        self, client: SocketClient, namespace: str, returning: Returning | None
+    ) -> Member | None:
+        """Make a member; one that comes back is who it was."""
+        log = self.recoveries.log(namespace)
+        if returning is None:
+            await self.manager.pre_connect(client.socket.sid, namespace)
+            fresh = client.members.get(namespace)
+            if fresh is not None and log is not None:
+                fresh.since = log.position
+            return fresh
+        departed = returning.departed
+        member: Member = self.manager.add(Member(client, namespace, departed.sid))
+        member.recovered = True
+        member.since = departed.since
+        if departed.data is not None:
+            (await self.eio.get_session(client.socket.sid))[namespace] = departed.data
+        for room in departed.rooms:
+            self.manager.basic_enter_room(departed.sid, namespace, room)
+        return member
+
     def _serves(self, namespace: str) -> bool:
         return (
             namespace in self.handlers
@@ -365,12 +415,16 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             or namespace in self.namespaces
         )
 
-    async def _welcome(self, member: Member) -> None:
+    async def _welcome(self, member: Member, returning: Returning | None) -> None:
         """Tell a client that it is connected, and what happened to it meanwhile."""
         self.eio.timers.set(member.client, None)
         await self.manager.connect(member.sid, member.namespace)
-        packet = SocketPacket(PacketType.CONNECT, member.namespace, None, {"sid": member.sid})
-        member.welcome(self.codec.encode(packet))
+        told = {"sid": member.sid}
+        pid = self.recoveries.welcome(member, returning)
+        if pid is not None:
+            told["pid"] = pid
+        packet = SocketPacket(PacketType.CONNECT, member.namespace, None, told)
+        member.welcome(self.codec.encode(packet), returning.missed if returning else ())
 
     def _refuse(self, client: SocketClient, namespace: str, error: Any) -> None:
         packet = SocketPacket(PacketType.CONNECT_ERROR, namespace, None, error)
@@ -407,11 +461,14 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
     async def _leave(self, member: Member, reason: CloseReason) -> None:
         """Run the disconnect handler of a member, then forget it."""
         member.state = MemberState.LEAVING
+        member.ended = asyncio.get_running_loop().create_future()
+        self.recoveries.depart(member, reason)
         try:
             await self.left(member, reason)
         except Exception:
             self._own_logger().exception("a disconnect handler failed")
         await self.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
+        member.ended.set_result(None)
         if not member.client.gone and not member.client.members:
             self._watch(member.client)
 
