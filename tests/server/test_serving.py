@@ -3,10 +3,10 @@
 import asyncio
 import os
 import signal
-import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ import pytest
 import socketio
 from aiohttp import ClientSession
 
+from stretto_server.journal.sqlite_appends import open_journal_writer
 from tests.server.wire import SECRET, client_id, token
 
 PATIENCE_S = 15.0
@@ -125,12 +126,11 @@ class Typist:
 
 def versions(path: Path) -> dict[str, int]:
     """Return each document's version, after a check that its log is complete."""
-    connection = sqlite3.connect(path)
-    rows = connection.execute(
-        "SELECT doc, documents.version, count(entries.version) FROM documents"
-        " JOIN entries ON entries.document = documents.id GROUP BY documents.id"
-    ).fetchall()
-    connection.close()
+    with closing(open_journal_writer(path, 1)) as connection:  # as the next server would
+        rows = connection.execute(
+            "SELECT doc, version, sum(json_array_length(entries)) FROM documents"
+            " JOIN batches ON place >> 32 = documents.id GROUP BY documents.id"
+        ).fetchall()
     assert all(version == count for _, version, count in rows)
     return {doc: version for doc, version, _ in rows}
 
