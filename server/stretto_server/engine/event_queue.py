@@ -9,6 +9,8 @@ from typing import Any
 from stretto_server.engine.engine_socket import Pause
 from stretto_server.engine.members import SocketClient
 
+logger = logging.getLogger("stretto_server.engine")
+
 Work = Coroutine[Any, Any, None]
 
 
@@ -19,10 +21,9 @@ class EventQueue:
     starts an event only when the one before has ended.
     """
 
-    def __init__(self, most: int, logger: logging.Logger, *, one_by_one: bool) -> None:
+    def __init__(self, most: int, *, one_by_one: bool) -> None:
         self._most = 1 if one_by_one else most
         self._patience = most
-        self._logger = logger
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -65,7 +66,7 @@ class EventQueue:
         try:
             await work
         except Exception:
-            self._logger.exception("an event handler failed")
+            logger.exception("an event handler failed")
         finally:
             self._ended(client)
 

@@ -3,11 +3,9 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import socketio
-from aiohttp import web
 from socketio import exceptions
 
 from stretto_core.eio.actions import CloseReason
@@ -16,21 +14,18 @@ from stretto_core.eio.violations import Reason, Violation
 from stretto_server.engine.answers import Answer, RoomAnswers, unwrap
 from stretto_server.engine.codecs import ClassCodec, Codec, JsonCodec, MsgPackCodec
 from stretto_server.engine.compatibility import check_socketio
-from stretto_server.engine.engine_server import EngineServer, takes
+from stretto_server.engine.engine_server import EngineServer
 from stretto_server.engine.engine_socket import EngineSocket
 from stretto_server.engine.event_queue import EventQueue
 from stretto_server.engine.members import Member, MemberState, SocketClient
-from stretto_server.engine.recovery import Recoveries, Recovery, Returning, without_recovery
+from stretto_server.engine.memberships import Memberships
+from stretto_server.engine.recovery import Recoveries, Recovery
 from stretto_server.engine.room_manager import RoomManager, with_rooms
 
 logger = logging.getLogger("stretto_server.engine")
 
-FAILED: Final = {"message": "Internal server error"}
-"""What a client is told whose ``connect`` handler raised."""
-INVALID_NAMESPACE: Final = {"message": "Invalid namespace"}
 
-
-class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
+class SocketServer(Memberships):
     """``socketio.AsyncServer`` that runs on :class:`EngineServer`; it takes the same arguments.
 
     Besides those of the engine:
@@ -66,8 +61,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
     ) -> None:
         check_socketio()
         manager = RoomManager() if client_manager is None else with_rooms(client_manager)
-        self._clients: dict[str, SocketClient] = {}
-        self._initialized = False
+        self._clients = {}
         super().__init__(
             client_manager=manager,
             logger=logger,
@@ -77,13 +71,11 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             namespaces=namespaces,
             **engine,
         )
-        eio: EngineServer = self.eio
+        eio = self.eio
         eio.observer = self
         self.codec = _codec(serializer, json, eio.settings.max_payload, max_attachments)
-        self._connect_timeout_ms = round(connect_timeout * 1000)
-        self._events = EventQueue(
-            max_inflight_events, self._own_logger(), one_by_one=not async_handlers
-        )
+        self.connect_timeout_ms = round(connect_timeout * 1000)
+        self._events = EventQueue(max_inflight_events, one_by_one=not async_handlers)
         self._coroutines: dict[Callable[..., Any], bool] = {}
         self.recoveries = Recoveries(recovery or {}, eio.timers)
 
@@ -209,11 +201,6 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         if close:
             member.client.socket.close()
 
-    def is_recovered(self, sid: str, namespace: str | None = None) -> bool:
-        """Tell whether a client came back with what it had; ``connect`` handlers may ask."""
-        member = self.manager.member(sid, namespace or "/")
-        return member is not None and member.recovered
-
     async def shutdown(self) -> None:
         """Close every client, run their disconnect handlers and stop every timer."""
         await self.eio.shutdown()
@@ -229,18 +216,10 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
 
     # For the manager.
 
-    def client(self, eio_sid: str) -> SocketClient | None:
-        """Return the client of an Engine.IO session."""
-        return self._clients.get(eio_sid)
-
     def forget_callback(self, callback: Any) -> None:
         """Tell what waits for an ack that there will be none."""
         if isinstance(callback, Answer):
             callback.gone()
-
-    def send_packet(self, client: SocketClient, packet: SocketPacket) -> None:
-        """Send a packet to one client."""
-        client.socket.send(self.codec.encode(packet))
 
     async def _send_packet(self, eio_sid: str, pkt: Any) -> None:
         """Send a packet of python-socketio, for managers that make their own."""
@@ -250,23 +229,6 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             self.send_packet(client, SocketPacket(kind, pkt.namespace or "/", pkt.id, pkt.data))
 
     # What the engine tells ("Observer").
-
-    def connecting(self, socket: EngineSocket, request: web.BaseRequest) -> str | None:
-        """Accept every client that :meth:`admit` accepts."""
-        if not self._initialized:
-            self._initialized = True
-            self.manager.initialize()
-        refusal = self.admit(socket, request)
-        if refusal is None:
-            client = SocketClient(socket, self.codec.decoder())
-            socket.client = client
-            self._clients[socket.sid] = client
-            self._watch(client)
-        return refusal
-
-    def admit(self, socket: EngineSocket, request: web.BaseRequest) -> str | None:
-        """Return why a client is not let in, or None; for subclasses."""
-        return None
 
     def message(self, socket: EngineSocket, data: str | bytes) -> None:
         """Take a message of a client."""
@@ -283,15 +245,6 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
 
     def drained(self, socket: EngineSocket) -> None:
         """Take note that a slow client has caught up; for subclasses."""
-
-    def closed(self, socket: EngineSocket, reason: CloseReason) -> None:
-        """Let a client that is gone leave its namespaces."""
-        client = self._clients.get(socket.sid)
-        if client is not None and not client.gone:
-            client.gone = True
-            self._events.drop(client)
-            self.eio.timers.set(client, None)
-            self.eio.keep(self._depart(client, reason))
 
     # Packets.
 
@@ -319,175 +272,6 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             leaving = self._leave(member, CloseReason.CLIENT_DISCONNECT)
             self._change(client, packet.namespace, leaving)
 
-    def _change(
-        self, client: SocketClient, namespace: str, work: Coroutine[Any, Any, None]
-    ) -> None:
-        """Let a client join or leave, after what it did before in the same namespace."""
-        before = client.changes.get(namespace) if client.changes is not None else None
-        task = self.eio.keep(work if before is None else _after(before, work))
-        if client.changes is None:
-            client.changes = {}
-        client.changes[namespace] = task
-        task.add_done_callback(lambda _: self._changed(client, namespace, task))
-
-    def _changed(self, client: SocketClient, namespace: str, task: "asyncio.Future[None]") -> None:
-        if client.changes is not None and client.changes.get(namespace) is task:
-            del client.changes[namespace]
-            if not client.changes:
-                client.changes = None
-        if not task.cancelled() and task.exception() is not None:
-            self._own_logger().error("joining or leaving failed", exc_info=task.exception())
-
-    async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        """Let a client into a namespace, if it is served and the application agrees."""
-        namespace = namespace or "/"
-        client = self.client(eio_sid)
-        if client is None or client.gone:
-            return
-        if not self._serves(namespace):
-            self._refuse(client, namespace, INVALID_NAMESPACE)
-            return
-        returning = await self._returning(namespace, data)
-        member = await self._begin(client, namespace, returning)
-        if member is None:
-            return
-        if self.always_connect:
-            await self._welcome(member, returning)
-        if self.recoveries.log(namespace) is not None:
-            data = without_recovery(data)
-        refusal = await self.ask(member, data)
-        if refusal is None:
-            if not self.always_connect and not client.gone:
-                await self._welcome(member, returning)
-            if client.gone:
-                await self._leave(member, CloseReason.TRANSPORT_CLOSE)
-            else:
-                await self.joined(member)
-            return
-        await self.manager.disconnect(member.sid, namespace, ignore_queue=True)
-        if self.always_connect:
-            # "Disconnection": a packet without payload.
-            self.send_packet(client, SocketPacket(PacketType.DISCONNECT, namespace))
-        else:
-            self._refuse(client, namespace, refusal)
-
-    async def _returning(self, namespace: str, auth: Any) -> Returning | None:
-        """Return who comes back, once it has left whatever connection it had."""
-        returning = self.recoveries.returning(namespace, auth)
-        if returning is None:
-            return None
-        before: Member | None = self.manager.member(returning.departed.sid, namespace)
-        if before is None:
-            return returning
-        if before.ended is None:
-            await self._leave(before, CloseReason.TRANSPORT_ERROR)
-        else:
-            await asyncio.wait([before.ended])
-        # Meanwhile it may have missed more.
-        return self.recoveries.returning(namespace, auth)
-
-    async def _begin(
-        self, client: SocketClient, namespace: str, returning: Returning | None
-    ) -> Member | None:
-        """Make a member; one that comes back is who it was."""
-        log = self.recoveries.log(namespace)
-        if returning is None:
-            await self.manager.pre_connect(client.socket.sid, namespace)
-            fresh = client.members.get(namespace)
-            if fresh is not None and log is not None:
-                fresh.since = log.position
-            return fresh
-        departed = returning.departed
-        member: Member = self.manager.add(Member(client, namespace, departed.sid))
-        member.recovered = True
-        member.since = departed.since
-        if departed.data is not None:
-            (await self.eio.get_session(client.socket.sid))[namespace] = departed.data
-        for room in departed.rooms:
-            self.manager.basic_enter_room(departed.sid, namespace, room)
-        return member
-
-    def _serves(self, namespace: str) -> bool:
-        return (
-            namespace in self.handlers
-            or namespace in self.namespace_handlers
-            or self.namespaces == "*"
-            or namespace in self.namespaces
-        )
-
-    async def _welcome(self, member: Member, returning: Returning | None) -> None:
-        """Tell a client that it is connected, and what happened to it meanwhile."""
-        self.eio.timers.set(member.client, None)
-        await self.manager.connect(member.sid, member.namespace)
-        told = {"sid": member.sid}
-        pid = self.recoveries.welcome(member, returning)
-        if pid is not None:
-            told["pid"] = pid
-        packet = SocketPacket(PacketType.CONNECT, member.namespace, None, told)
-        member.welcome(self.codec.encode(packet), returning.missed if returning else ())
-
-    def _refuse(self, client: SocketClient, namespace: str, error: Any) -> None:
-        packet = SocketPacket(PacketType.CONNECT_ERROR, namespace, None, error)
-        self.send_packet(client, packet)
-
-    async def joined(self, member: Member) -> None:
-        """Continue after a client was told that it is connected; for subclasses."""
-
-    async def ask(self, member: Member, auth: Any) -> Any:
-        """Ask the ``connect`` handler: None accepts, anything else is told to the client."""
-        namespace, sid = member.namespace, member.sid
-        handler, given = self._get_event_handler("connect", namespace, (sid, None, auth))
-        if handler is None:
-            owner, given = self._get_namespace_handler(namespace, (sid, None, auth))
-            handler = getattr(owner, "on_connect", None)
-            if owner is None:
-                return None
-        arguments = [sid, member.client.socket.handshake.environ(), auth]
-        if handler is not None and takes(handler, len(given)) < len(given):
-            arguments.pop()  # the older form of the handler takes no auth
-        try:
-            accepted = await self._trigger_event("connect", namespace, *arguments)
-        except exceptions.ConnectionRefusedError as refused:
-            return refused.error_args
-        except ConnectionRefusedError:
-            return {"message": "Connection refused by server"}
-        except Exception:
-            self._own_logger().exception("a connect handler failed")
-            return FAILED
-        if accepted is False:
-            return exceptions.ConnectionRefusedError().error_args
-        return None
-
-    async def _leave(self, member: Member, reason: CloseReason) -> None:
-        """Run the disconnect handler of a member, then forget it."""
-        member.state = MemberState.LEAVING
-        member.ended = asyncio.get_running_loop().create_future()
-        self.recoveries.depart(member, reason)
-        try:
-            await self.left(member, reason)
-        except Exception:
-            self._own_logger().exception("a disconnect handler failed")
-        await self.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
-        member.ended.set_result(None)
-        if not member.client.gone and not member.client.members:
-            self._watch(member.client)
-
-    async def left(self, member: Member, reason: CloseReason) -> None:
-        """Tell the application that a member is gone."""
-        await self._trigger_event("disconnect", member.namespace, member.sid, reason.value)
-
-    async def _depart(self, client: SocketClient, reason: CloseReason) -> None:
-        if client.changes:
-            await asyncio.wait(list(client.changes.values()))
-        for member in list(client.members.values()):
-            if member.state is MemberState.CONNECTED:
-                await self._leave(member, reason)
-        self._clients.pop(client.socket.sid, None)
-
-    def _watch(self, client: SocketClient) -> None:
-        timers = self.eio.timers
-        timers.set(client, timers.now() + self._connect_timeout_ms)
-
     # Events.
 
     def dispatch(self, member: Member, packet: SocketPacket) -> None:
@@ -507,7 +291,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             try:
                 self._answer(member, packet, handler(*given))
             except Exception:
-                self._own_logger().exception("the handler of an event failed")
+                logger.exception("the handler of an event failed")
         elif coroutine and handler is not None:
             self._events.put(client, self._run(member, packet, handler, given))
         elif isinstance(name, str):
@@ -541,7 +325,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             try:
                 result = self.manager.answered(member, ack, data)
             except Exception:
-                self._own_logger().exception("the callback of an ack failed")
+                logger.exception("the callback of an ack failed")
                 return
             if inspect.isawaitable(result):
                 self.eio.keep(self._guarded(result))
@@ -552,7 +336,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         try:
             await work
         except Exception:
-            self._own_logger().exception("the callback of an ack failed")
+            logger.exception("the callback of an ack failed")
 
     def _is_coroutine(self, handler: Callable[..., Any]) -> bool:
         known = self._coroutines.get(handler)
@@ -561,18 +345,6 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             if len(self._coroutines) < 1_000:
                 self._coroutines[handler] = known
         return known
-
-    def _own_logger(self) -> logging.Logger:
-        return logger
-
-
-async def _after(before: "asyncio.Future[None]", work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await asyncio.wait([before])
-    except BaseException:
-        work.close()
-        raise
-    await work
 
 
 def _codec(serializer: Any, json: Any, max_bytes: int, max_attachments: int) -> Codec:
