@@ -72,15 +72,16 @@ async def test_long_frames_are_compressed_both_ways(server: RealtimeServer) -> N
     async with recording(server.url) as recorder:
         await edit(recorder, compression=True)
         assert "permessage-deflate" in recorder.server.head["sec-websocket-extensions"]
-        sent = recorder.client.frames()
-        assert [frame.is_compressed for frame in sent] == [
-            len(frame.payload) >= COMPRESSED_FROM for frame in sent
-        ]
+        sent, heard = recorder.client.frames(), recorder.server.frames()
+        for frames in (sent, heard):
+            assert [frame.is_compressed for frame in frames] == [
+                len(frame.payload) >= COMPRESSED_FROM for frame in frames
+            ]
         assert any('["short"]' in frame.payload.decode() for frame in sent)
         (long,) = [frame for frame in sent if frame.is_compressed]
         assert LONG in long.payload.decode()
         assert long.size < 400
-        (answer,) = [f for f in recorder.server.frames() if f'["{LONG}' in f.payload.decode()]
+        (answer,) = [frame for frame in heard if f'["{LONG}' in frame.payload.decode()]
         assert answer.is_compressed
         assert answer.size < 400
 

@@ -9,14 +9,24 @@ const said = (events) =>
     return args.slice(0, -1);
   });
 
-/** Break the connection without a word of Socket.IO, and wait until the server knows. */
+/**
+ * Break the connection without a word of Engine.IO. Of a WebSocket the server knows it at once;
+ * a poll stays open, and the server goes on speaking to nobody.
+ */
 const lose = async (play, socket, losses = 1) => {
+  if (play.mode === "upgrade") await play.upgraded(socket);
+  const { engine } = socket.io;
   const lost = play.heard(socket, "disconnect");
   socket.io.reconnection(false);
-  if (socket.io.engine.transport.name === "polling") socket.io.engine.close();
-  else socket.io.engine.transport.ws.terminate();
-  await lost;
-  equal((await play.ask("departed", losses)).length, losses);
+  if (engine.transport.name === "websocket") {
+    engine.transport.ws.terminate();
+    await lost;
+    equal((await play.ask("departed", losses)).length, losses);
+  } else {
+    engine.transport.doClose = () => undefined;
+    engine.close();
+    await lost;
+  }
 };
 
 const back = async (play, socket) => {
@@ -208,6 +218,22 @@ export const recovering = {
     equal(error.message, "not you");
   },
 
+  async "comes back before the server knows that it was gone"(play) {
+    const socket = await play.connected();
+    const { id } = socket;
+    const heard = play.heard(socket, "news");
+    await play.ask("publish", "news", [1]);
+    await heard;
+    const lost = play.heard(socket, "disconnect");
+    socket.io.reconnection(false);
+    const auth = { pid: socket._pid, offset: socket._lastOffset };
+    const again = await play.connected({ auth });
+    equal(again.id, id);
+    await lost;
+    equal(await again.emitWithAck("echo", 1), 1);
+    equal((await play.ask("departed", 1)).length, 1);
+  },
+
   async "cannot be somebody else"(play) {
     const socket = await play.connected();
     const heard = play.heard(socket, "news");
@@ -215,7 +241,6 @@ export const recovering = {
     await heard;
     const { _pid: pid, _lastOffset: offset } = socket;
     for (const auth of [
-      { pid, offset }, // it is here: nobody else can be it
       { pid: "guessed", offset },
       { pid: "guessed" },
       { pid: 7, offset: { a: 1 } },
