@@ -52,7 +52,7 @@ def test_forms(packet: Packet, frame: str | bytes, record: str) -> None:
     assert packet.frame == frame
     assert packet.record == record
     assert decode_frame(frame, LIMIT) == packet
-    assert decode_payload(record.encode(), LIMIT) == [packet]
+    assert list(decode_payload(record.encode(), LIMIT)) == [packet]
     assert packet.size == len(frame if isinstance(frame, bytes) else frame.encode())
 
 
@@ -114,23 +114,25 @@ def test_text_of_exactly_the_limit_passes() -> None:
     ],
 )
 def test_refused_payloads(body: bytes, reason: Reason) -> None:
-    assert decode_payload(body, LIMIT) == Violation(reason)
+    *before, last = decode_payload(body, LIMIT)
+    assert last == Violation(reason)
+    assert all(packet == Packet(MESSAGE, "a") for packet in before)
 
 
 def test_a_payload_of_exactly_the_limit_passes() -> None:
-    assert isinstance(decode_payload(b"4" * LIMIT, LIMIT), list)
+    assert list(decode_payload(b"4" * LIMIT, LIMIT)) == [Packet(MESSAGE, "4" * (LIMIT - 1))]
 
 
 def test_packets_of_a_payload_are_not_counted() -> None:
     body = b"\x1e".join([b"4"] * (LIMIT // 2))
-    assert decode_payload(body, LIMIT) == [Packet(MESSAGE)] * (LIMIT // 2)
+    assert list(decode_payload(body, LIMIT)) == [Packet(MESSAGE)] * (LIMIT // 2)
 
 
 def test_a_response_holds_sixteen_packets() -> None:
     queue = [Packet(MESSAGE, str(number)) for number in range(40)]
     body, taken = encode_payload(queue)
     assert taken == PACKETS_PER_RESPONSE == 16
-    assert decode_payload(body, LIMIT) == queue[:16]
+    assert list(decode_payload(body, LIMIT)) == queue[:16]
     assert encode_payload(queue, 50)[1] == 40
 
 
@@ -155,6 +157,16 @@ def test_each_form_is_made_once() -> None:
     assert packet.record == "b" + base64.b64encode(b"\x01\x02").decode()
 
 
+def test_packets_are_values() -> None:
+    packet = Packet(MESSAGE, "a")
+    assert packet == Packet(MESSAGE, "a")
+    assert packet != Packet(MESSAGE, b"a")
+    assert packet != Packet(PacketType.OPEN, "a")
+    assert packet != "4a"
+    assert len({packet, Packet(MESSAGE, "a"), Packet(MESSAGE, b"a")}) == 2
+    assert repr(packet) == "Packet(MESSAGE, 'a')"
+
+
 @given(packets)
 def test_frames_round_trip(packet: Packet) -> None:
     assert decode_frame(packet.frame, 1 << 20) == packet
@@ -164,14 +176,15 @@ def test_frames_round_trip(packet: Packet) -> None:
 def test_payloads_round_trip(queue: list[Packet]) -> None:
     body, taken = encode_payload(queue, 20)
     assert taken == len(queue)
-    assert decode_payload(body, 1 << 20) == queue
+    assert list(decode_payload(body, 1 << 20)) == queue
 
 
 @given(st.one_of(st.binary(max_size=50), st.text("0123456b=\x1eAé").map(str.encode)))
 @example(b"b\x1eb\x1eb")
 def test_no_bytes_raise(body: bytes) -> None:
-    decoded = decode_payload(body, 40)
-    assert isinstance(decoded, Violation) or all(type(one) is Packet for one in decoded)
+    *before, last = decode_payload(body, 40)
+    assert all(type(one) is Packet for one in before)
+    assert isinstance(last, Packet | Violation)
     assert isinstance(decode_frame(body, 40), Packet | Violation)
 
 
