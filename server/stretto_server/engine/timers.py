@@ -68,7 +68,12 @@ class Timers:
 
     def _run(self) -> None:
         self._handle = None
-        now = self.now()
+        try:
+            self._tick(self.now())
+        finally:
+            self._arm()  # an owner that fails stops nobody else
+
+    def _tick(self, now: int) -> None:
         while self._heap and self._heap[0][0] <= now:
             at, _, owner = heapq.heappop(self._heap)
             if at != owner.watched:
@@ -79,4 +84,3 @@ class Timers:
                 owner.tick(now)
             elif owner.due < NEVER:
                 self.set(owner, owner.due)
-        self._arm()
