@@ -39,17 +39,17 @@ class Origins:
         return origin in allowed
 
     def headers(self, request: web.BaseRequest, *, allowed: bool) -> dict[str, str]:
-        """Return the CORS headers of an answer."""
+        """Return the CORS headers of an answer; what is not ASCII no browser said."""
         origin = request.headers.get("Origin")
         if self._off or origin is None:
             return {}
         headers = {"Vary": "Origin"}
-        if allowed:
+        if allowed and origin.isascii():
             headers["Access-Control-Allow-Origin"] = origin
         if request.method == "OPTIONS":
             headers["Access-Control-Allow-Methods"] = "OPTIONS, GET, POST"
         asked = request.headers.get("Access-Control-Request-Headers")
-        if asked is not None:
+        if asked is not None and asked.isascii():
             headers["Access-Control-Allow-Headers"] = asked
         if self._credentials:
             headers["Access-Control-Allow-Credentials"] = "true"
