@@ -52,8 +52,8 @@ class WebSocketConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        *("_closing", "_greeting", "_reader", "_transport", "deflate_from", "due", "number"),
-        *("socket", "watched"),
+        *("_closing", "_full", "_greeting", "_ping", "_reader", "_transport", "deflate_from"),
+        *("due", "number", "socket", "watched"),
     )
 
     def __init__(
@@ -65,6 +65,8 @@ class WebSocketConnection(asyncio.Protocol):
         self.due = self.watched = NEVER
         self._reader = reader
         self._closing = False
+        self._full = False
+        self._ping: bytes | None = None
         self._greeting = b""
         self._transport: asyncio.Transport | None = None
 
@@ -101,9 +103,7 @@ class WebSocketConnection(asyncio.Protocol):
                 if not self._closing:
                     socket.frame_received(self, event)  # type: ignore[arg-type]
             elif isinstance(event, Ping):
-                # "5.5.3. Pong": as soon as is practical. Not behind what waits: control
-                # frames may come between messages.
-                self.write(encode_frame(Opcode.PONG, event.data))
+                self._pong(event.data)
             elif isinstance(event, Close):
                 self._answer_close()
             elif isinstance(event, Violation) and not self._closing:
@@ -121,10 +121,15 @@ class WebSocketConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Tell the session that its peer reads slowly."""
+        self._full = True
         self.socket.writing_paused(self)
 
     def resume_writing(self) -> None:
         """Tell the session that there is room again."""
+        self._full = False
+        ping, self._ping = self._ping, None
+        if ping is not None:
+            self._pong(ping)
         self.socket.writing_resumed(self)
 
     # What the session calls.
@@ -165,6 +170,16 @@ class WebSocketConnection(asyncio.Protocol):
     def tick(self, _now: int) -> None:
         """End a transport whose peer did not answer the close frame."""
         self.abort()
+
+    def _pong(self, data: bytes) -> None:
+        """Answer a ping ("5.5.3. Pong"), not behind what waits: it may come between messages.
+
+        A peer that pings and does not read gets an answer to its last ping only.
+        """
+        if self._full:
+            self._ping = data
+        else:
+            self.write(encode_frame(Opcode.PONG, data))
 
     def _answer_close(self) -> None:
         if self._transport is None:
