@@ -24,6 +24,7 @@ import uvloop
 
 from bench.machine import available_cpus, describe
 from bench.report import Row, Table, progress
+from stretto_core.errors import StrettoError
 from stretto_core.protocol import DOCS, REQUESTS, Limits, decode_request
 from stretto_core.roster import User
 from stretto_server import wire_json
@@ -92,7 +93,7 @@ class CountingBus:
         self.frames += 1
         self.characters += len(wire_json.dumps([event, payload]))
 
-    async def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+    def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
         """Count a frame."""
         self.frames += 1
         self.characters += len(f'["{event}",{payload}]'.encode())
@@ -123,6 +124,7 @@ class Loop:
         self.documents = documents
         self.left = 0
         self._in_flight = 0
+        self._error: StrettoError | None = None
         self.finished = asyncio.Event()
         self._ready: list[Writer] = []
         self._loop = asyncio.get_running_loop()
@@ -135,6 +137,13 @@ class Loop:
         for writer in writers:
             writer.submit()
         await self.finished.wait()
+        if self._error is not None:
+            raise self._error
+
+    def failed(self, error: StrettoError) -> None:
+        """End a run."""
+        self._error = error
+        self.finished.set()
 
     def answered(self, writer: "Writer") -> None:
         """Let ``writer`` go on, unless enough was written."""
@@ -185,12 +194,22 @@ class Writer:
             "op": [self.places[self.seq % PLACES], "x"],
         }
         request = decode_request(self.spec, [payload])
-        future = self.loop.documents.submit(self.connection, request)
-        future.add_done_callback(self._answered)
+        self.loop.documents.submit_for(self.connection, request, self)
 
-    def _answered(self, future: "asyncio.Future[int]") -> None:
-        self.feed.version = max(self.feed.version, future.result())
+    # As the answer that the actor tells.
+
+    def done(self) -> bool:
+        """Tell that somebody waits."""
+        return False
+
+    def set_result(self, version: int) -> None:
+        """Go on."""
+        self.feed.version = max(self.feed.version, version)
         self.loop.answered(self)
+
+    def set_exception(self, error: StrettoError) -> None:
+        """End the measurement: nothing is refused in it."""
+        self.loop.failed(error)
 
 
 def connection_of(name: str) -> Connection:

@@ -1,54 +1,51 @@
 """One open document on this node: a queue that is committed in batches.
 
-What decides is :class:`stretto_core.authority.Authority`; the actor feeds it from a FIFO,
-appends what it staged to the journal, and only then changes the text, sends the frame and
-answers. There is no timer on the way: the next batch is whatever arrived while the last
-one was being written.
+The actor feeds :class:`~stretto_server.document_log.DocumentLog` from a FIFO: what was
+staged is appended to the journal, and only then the text changes, the frame is sent and
+everybody answered. There is no timer on the way: the next batch is whatever arrived while
+the last one was being written.
+
+A batch for which all goes well takes two callbacks of the event loop, one that appends it
+and one when it is durable. What has to wait for something else (openings, lost races, a
+journal that does not answer, bases that left memory) is done by a task, during which the
+queue stands still.
 """
 
 import asyncio
 import logging
 import random
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 
-from stretto_core.authority import Authority, Staged, Submission
-from stretto_core.entries import ClientRecord, Entry
-from stretto_core.errors import (
-    Busy,
-    Forbidden,
-    InternalError,
-    StrettoError,
-    Unavailable,
-    VersionGone,
-)
-from stretto_core.protocol import (
-    DOCS,
-    PAGE_BYTES,
-    PAGE_ENTRIES,
-    Limits,
-    ServerEvent,
-)
+from stretto_core.authority import Staged, Submission
+from stretto_core.errors import Busy, Forbidden, InternalError, StrettoError, Unavailable
+from stretto_core.protocol import Limits
 from stretto_server.bus.interface import Bus
+from stretto_server.document_log import DocumentLog, now_ms
+from stretto_server.document_queue import (
+    Admission,
+    Admitted,
+    Answer,
+    DocumentQueue,
+    Submitted,
+    Waiting,
+    refuse,
+    resolve,
+)
 from stretto_server.journal.interface import (
+    Appended,
+    AppendResult,
     Conflict,
     Journal,
     Loaded,
     OutcomeUnknown,
-    Snapshot,
     StaleClient,
 )
 
 logger = logging.getLogger(__name__)
 
-MAX_QUEUED: Final = 1_000
-MAX_QUEUED_CHARS: Final = 1024 * 1024
-"""Beyond either, a document answers ``busy``."""
-
-MAX_BATCH: Final = 512
 FANOUT_PER_S: Final = 20_000
 """Frames times members that one document may send a second before it starts to gather."""
 GATHER_S: Final = 0.02
@@ -57,111 +54,65 @@ GATHER_OPS: Final = 64
 BATCH_BUDGET_S: Final = 2.0
 RACES_BEFORE_PAUSE: Final = 3
 
-SNAPSHOT_OPS: Final = 500
-SNAPSHOT_CHARS: Final = 256 * 1024
-MEMORY_VERSIONS: Final = 2_000
-"""Older entries are read from the journal when somebody needs them."""
-
-
-class Answer(Protocol):
-    """What waits for the version of an operation: a future, or what answers in place."""
-
-    def done(self) -> bool:
-        """Tell whether nobody waits anymore."""
-
-    def set_result(self, result: int, /) -> None:
-        """Take the version: the operation is durable. Never raises."""
-
-    def set_exception(self, exception: StrettoError, /) -> None:
-        """Take what went wrong. Never raises."""
-
-
-@dataclass(eq=False, slots=True)
-class _Submitted:
-    submission: Submission
-    answer: Answer
-    weight: int
-
-
-@dataclass(eq=False, slots=True)
-class _Admission:
-    client: str
-    user: str
-    fence: str | None
-    answer: "asyncio.Future[Admitted]"
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """What a replica learns when it opens: its own ``last_seq``, and that of the fenced one."""
-
-    last_seq: int
-    fenced_last_seq: int | None
-
 
 @dataclass(slots=True)
-class _SinceSnapshot:
-    version: int
-    ops: int = 0
-    chars: int = 0
+class _Appending:
+    """A batch on its way into the journal."""
 
-
-def now_ms() -> int:
-    """Return the wall clock in milliseconds; entries carry it for display only."""
-    return time.time_ns() // 1_000_000
-
-
-def authority_of(loaded: Loaded, limits: Limits) -> Authority:
-    """Return the authority of a document as the journal has it."""
-    snapshot = loaded.snapshot
-    authority = Authority(
-        loaded.head.epoch,
-        snapshot.version,
-        snapshot.hash,
-        snapshot.text,
-        floor=loaded.head.floor,
-        limits=limits,
-    )
-    authority.learn(loaded.entries)
-    return authority
+    batch: list[Submitted]
+    staged: Staged
+    result: "asyncio.Future[AppendResult]"
 
 
 class DocumentActor:
-    """Serialises everything that touches one document's history."""
+    """Serialises everything that touches one document's history. Made inside an event loop."""
 
     def __init__(
         self, doc: str, loaded: Loaded, journal: Journal, bus: Bus, limits: Limits
     ) -> None:
         self.doc = doc
-        self.room = f"doc:{doc}"
-        self.authority = authority_of(loaded, limits)
+        self.log = DocumentLog(doc, loaded, journal, bus, limits)
+        self.room = self.log.room
+        self.authority = self.log.authority
         self.audience = 0
         """How many connections of this node a frame goes to."""
-        self._limits = limits
-        self._journal = journal
-        self._bus = bus
-        self._queue: deque[_Submitted | _Admission] = deque()
-        self._queued_chars = 0
+        self._loop = asyncio.get_running_loop()
+        self._queue = DocumentQueue()
+        self._busy = False
+        """Whether the queue is being worked on: by a callback to come, an append or a task."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._appending: _Appending | None = None
         self._worker: asyncio.Task[None] | None = None
-        self._last_frame_at = 0.0
-        self._unsure = False
-        self._since_snapshot = _SinceSnapshot(loaded.snapshot.version, len(loaded.entries))
+        self._idle: list[asyncio.Future[None]] = []
 
     @property
     def idle(self) -> bool:
         """Whether nothing is queued or being written."""
-        return self._worker is None
+        return not self._busy
 
     async def flush(self) -> None:
         """Wait until everything queued so far was answered. Cancelling is safe."""
-        while self._worker is not None:
-            await asyncio.wait([self._worker])
+        while self._busy:
+            idle = self._loop.create_future()
+            self._idle.append(idle)
+            await idle
+        await self.log.snapshot_written()
 
     async def stop(self) -> None:
         """End at once; what is not answered yet stays unknown to its client."""
+        if self._timer is not None:
+            self._timer.cancel()
+        appending, self._appending = self._appending, None
+        if appending is not None:
+            appending.result.cancel()
+            refuse(appending.batch, Unavailable("the server stopped"))
+            await asyncio.wait([appending.result])
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.wait([self._worker])
+        await self.log.stop()
+        self._queue = DocumentQueue()
+        self._rest()
 
     def submit(self, submission: Submission) -> "asyncio.Future[int]":
         """Queue an operation; the future gives its version once it is durable.
@@ -169,7 +120,7 @@ class DocumentActor:
         Raises Busy when too much is waiting; the future raises what the contract names.
         Cancelling the future does not take the operation back.
         """
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[int] = self._loop.create_future()
         self.submit_for(submission, answer)
         return answer
 
@@ -178,239 +129,172 @@ class DocumentActor:
 
         So the acknowledgement and the frame of a batch leave together. Raises Busy.
         """
-        weight = sum(len(part) for part in submission.op if isinstance(part, str))
-        if len(self._queue) >= MAX_QUEUED or self._queued_chars > MAX_QUEUED_CHARS:
-            raise Busy
-        self._queued_chars += weight
-        self._enqueue(_Submitted(submission, answer, weight))
+        self._queue.submit(submission, answer)
+        self._wake()
 
     def admit(self, client: str, user: str, fence: str | None = None) -> "asyncio.Future[Admitted]":
         """Queue a replica's opening, behind every operation that arrived before it.
 
         So whatever a fenced client committed is in the text by the time this is answered.
         """
-        answer: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
-        self._enqueue(_Admission(client, user, fence, answer))
+        answer: asyncio.Future[Admitted] = self._loop.create_future()
+        self._queue.admit(Admission(client, user, fence, answer))
+        self._wake()
         return answer
 
-    def _enqueue(self, item: _Submitted | _Admission) -> None:
-        self._queue.append(item)
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._work())
+    # The queue.
 
-    async def _work(self) -> None:
+    def _wake(self) -> None:
+        if not self._busy:
+            self._busy = True
+            self._loop.call_soon(self._go_on)  # behind what else arrived in this turn
+
+    def _go_on(self) -> None:
+        """Take from the queue until something has to be waited for, or nothing is left."""
+        self._timer = None
+        while (head := self._queue.head) is not None:
+            if isinstance(head, Admission):
+                self._queue.take_admission()
+                return self._take_time((head,), self._admit(head))
+            wait = self._pause()
+            if wait > 0:
+                self._timer = self._loop.call_later(wait, self._go_on)
+                return None
+            if self._begin(self._queue.take_batch()):
+                return None
+        return self._rest()
+
+    def _rest(self) -> None:
+        self._busy = False
+        idle, self._idle = self._idle, []
+        for one in idle:
+            if not one.done():
+                one.set_result(None)
+
+    def _pause(self) -> float:
+        """Return how long to gather where frames to many members would follow too fast."""
+        interval = self.audience / FANOUT_PER_S
+        if interval <= 0.001 or len(self._queue) >= GATHER_OPS:
+            return 0.0
+        return self.log.last_frame_at + min(GATHER_S, interval) - time.monotonic()
+
+    def _begin(self, batch: list[Submitted]) -> bool:
+        """Stage and append a batch; tell whether there is something to wait for."""
+        submissions = [item.submission for item in batch]
+        if self.log.unsure or self.authority.oldest_base(submissions) is not None:
+            self._take_time(batch, self._commit(batch))
+            return True
         try:
-            while self._queue:
-                item = self._queue[0]
-                if isinstance(item, _Admission):
-                    self._queue.popleft()
-                    await self._guard([item.answer], self._admit(item))
-                else:
-                    await self._gather()
-                    batch = self._take_batch()
-                    await self._guard([one.answer for one in batch], self._commit(batch))
-                    await self._maybe_snapshot()
-        finally:
-            self._worker = None  # in the same step that saw the queue empty
+            staged = self.authority.stage(submissions, now_ms())
+            if staged.entries:
+                result = asyncio.ensure_future(self.log.append(staged))
+                self._appending = _Appending(batch, staged, result)
+                result.add_done_callback(self._appended)
+                return True
+            resolve(batch, staged.outcomes)
+        except Exception as error:
+            self._failed(batch, error)
+        return False
 
-    async def _guard(
-        self, answers: "Sequence[Answer | asyncio.Future[Admitted]]", work: Any
-    ) -> None:
+    def _appended(self, result: "asyncio.Future[AppendResult]") -> None:
+        """Go on with the batch that was being appended, in place if all went well."""
+        appending, self._appending = self._appending, None
+        if appending is None:
+            return  # stopped
+        batch, staged = appending.batch, appending.staged
+        if not self.log.sends_in_place or not _went_well(result):
+            self._take_time(batch, self._commit(batch, appending))
+            return
+        try:
+            self.log.take_in(staged)
+            self.log.send_in_place(staged.base + 1, staged.entries)
+            resolve(batch, staged.outcomes)
+        except Exception as error:
+            self._failed(batch, error)
+        self._go_on()
+
+    def _take_time(self, waiting: Sequence[Waiting], work: Awaitable[None]) -> None:
+        """Do in a task what has to wait, then go on."""
+        self._worker = self._loop.create_task(self._guard(waiting, work))
+
+    async def _guard(self, waiting: Sequence[Waiting], work: Awaitable[None]) -> None:
         """Run one piece of work; whatever goes wrong reaches those who wait, and no one else."""
         try:
             await work
-        except StrettoError as error:
-            _fail(answers, error)
-        except OutcomeUnknown:
-            self._unsure = True
-            _fail(answers, Unavailable("the journal did not answer"))
         except asyncio.CancelledError:
-            _fail(answers, Unavailable("the server stopped"))
+            refuse(waiting, Unavailable("the server stopped"))
             raise
-        except Exception:
-            logger.exception("document %s: a batch failed", self.doc)
-            self._unsure = True
-            _fail(answers, InternalError())
+        except Exception as error:
+            self._failed(waiting, error)
+        self._worker = None
+        self._go_on()
 
-    async def _gather(self) -> None:
-        """Wait a little where frames to many members would follow each other too fast."""
-        interval = min(GATHER_S, self.audience / FANOUT_PER_S)
-        wait = self._last_frame_at + interval - time.monotonic()
-        if interval > 0.001 and wait > 0 and len(self._queue) < GATHER_OPS:
-            await asyncio.sleep(wait)
+    def _failed(self, waiting: Sequence[Waiting], error: Exception) -> None:
+        if isinstance(error, StrettoError):
+            refuse(waiting, error)
+        elif isinstance(error, OutcomeUnknown):
+            self.log.unsure = True
+            refuse(waiting, Unavailable("the journal did not answer"))
+        else:
+            logger.error("document %s: a batch failed", self.doc, exc_info=error)
+            self.log.unsure = True
+            refuse(waiting, InternalError())
 
-    def _take_batch(self) -> list[_Submitted]:
-        batch: list[_Submitted] = []
-        chars = 0
-        while self._queue and len(batch) < MAX_BATCH:
-            item = self._queue[0]
-            if isinstance(item, _Admission) or (batch and chars + item.weight > PAGE_BYTES // 4):
-                break
-            self._queue.popleft()
-            chars += item.weight
-            batch.append(item)
-        self._queued_chars -= chars
-        return batch
+    # Work that takes time.
 
-    async def _admit(self, admission: _Admission) -> None:
-        await self._settle()
-        authority = self.authority
+    async def _admit(self, admission: Admission) -> None:
+        log = self.log
+        await log.settle()
         fenced = None
         if admission.fence is not None:
-            fenced = await self._journal.fence(
-                self.doc, authority.epoch, admission.fence, admission.user, now_ms()
-            )
-            await self._enroll(admission.fence, known=True)
-        record = await self._enroll(admission.client, known=False)
+            fenced = await log.fence(admission.fence, admission.user)
+        record = await log.enroll(admission.client)
         if record.user not in (None, admission.user):
             raise Forbidden("this client id belongs to another user")
         if not admission.answer.done():
             admission.answer.set_result(Admitted(record.last_seq, fenced))
 
-    async def _enroll(self, client: str, *, known: bool) -> ClientRecord:
-        """Make sure that the authority knows a client, and has all that it committed."""
-        record = None if known else self.authority.record(client)
-        if record is None:
-            record = await self._journal.client(self.doc, client) or ClientRecord()
-            if record.last_version > self.authority.version:
-                await self._catch_up()
-            self.authority.enroll(client, record)
-        return record
-
-    async def _commit(self, batch: Sequence[_Submitted]) -> None:
-        await self._settle()
-        submissions = [item.submission for item in batch]
+    async def _commit(
+        self, batch: Sequence[Submitted], appending: _Appending | None = None
+    ) -> None:
+        """Commit a batch; ``appending`` is a first attempt that is under way."""
+        if appending is None:
+            await self.log.settle()
         deadline = time.monotonic() + BATCH_BUDGET_S
         races = 0
-        while not await self._try_commit(submissions, batch):
+        while not await self._try_commit(batch, appending):
+            appending = None
             races += 1
             if time.monotonic() > deadline:
                 raise Busy("too many races were lost")
             if races > RACES_BEFORE_PAUSE:
                 await asyncio.sleep(random.uniform(0, 0.005))
 
-    async def _try_commit(
-        self, submissions: Sequence[Submission], batch: Sequence[_Submitted]
-    ) -> bool:
+    async def _try_commit(self, batch: Sequence[Submitted], appending: _Appending | None) -> bool:
         """Stage and append once; False when others were faster and it must be staged anew."""
-        await self._reach_back(submissions)
-        staged = self.authority.stage(submissions, now_ms())
-        if staged.entries:
-            result = await self._journal.append(
-                self.doc, self.authority.epoch, staged.base, staged.entries, staged.hashes
-            )
-            if isinstance(result, Conflict):
-                await self._learn(result.missed)
-                return False
-            if isinstance(result, StaleClient):
-                self.authority.enroll(result.client, result.record)
-                return False
-            await self._committed(staged)
-        for item, outcome in zip(batch, staged.outcomes, strict=True):
-            if isinstance(outcome, StrettoError):
-                _fail([item.answer], outcome)
-            elif not item.answer.done():
-                item.answer.set_result(outcome)
+        result: AppendResult | None = None
+        if appending is not None:
+            staged = appending.staged
+            result = await appending.result
+        else:
+            submissions = [item.submission for item in batch]
+            await self.log.reach_back(submissions)
+            staged = self.authority.stage(submissions, now_ms())
+            if staged.entries:
+                result = await self.log.append(staged)
+        if isinstance(result, Conflict):
+            await self.log.learn(result.missed)
+            return False
+        if isinstance(result, StaleClient):
+            self.authority.enroll(result.client, result.record)
+            return False
+        self.log.take_in(staged)
+        await self.log.send(staged.base + 1, staged.entries)
+        resolve(batch, staged.outcomes)
         return True
 
-    async def _committed(self, staged: Staged) -> None:
-        self.authority.commit(staged)
-        self._count(staged.entries)
-        await self._send(staged.base + 1, staged.entries)
 
-    async def _learn(self, entries: Sequence[Entry]) -> None:
-        """Take in what others committed, and send it on: our members have not seen it."""
-        first = self.authority.version + 1
-        self.authority.learn(entries)
-        self._count(entries)
-        await self._send(first, entries)
-
-    async def _send(self, first: int, entries: Sequence[Entry]) -> None:
-        if not entries:
-            return
-        self._last_frame_at = time.monotonic()
-        # Ids, epochs and hashes need no escapes, and each entry's JSON was made for its hash.
-        authority = self.authority
-        frame = (
-            f'{{"doc":"{self.doc}","epoch":"{authority.epoch}","from":{first},'
-            f'"ops":[{",".join([entry.to_json() for entry in entries])}],'
-            f'"hash":"{authority.hash}"}}'
-        )
-        await self._bus.broadcast_json(DOCS, self.room, ServerEvent.OPS, frame)
-
-    async def _settle(self) -> None:
-        """After an unknown outcome, read what the journal has before going on."""
-        if self._unsure:
-            await self._catch_up()
-            for client in self.authority.clients():
-                record = await self._journal.client(self.doc, client)
-                self.authority.enroll(client, record)
-            self._unsure = False
-
-    async def _catch_up(self) -> None:
-        while True:
-            page = await self._journal.read(
-                self.doc,
-                self.authority.epoch,
-                self.authority.version + 1,
-                PAGE_ENTRIES,
-                PAGE_BYTES,
-            )
-            await self._learn(page.entries)
-            if self.authority.version >= page.head.version:
-                return
-
-    async def _reach_back(self, submissions: Sequence[Submission]) -> None:
-        oldest = self.authority.oldest_base(submissions)
-        if oldest is None:
-            return
-        try:
-            await self.reach_back_to(oldest)
-        except VersionGone as gone:
-            # Compacted since the document was loaded: only who is based there is refused.
-            self.authority.floor = (gone.details or {})["floor"]
-            await self._reach_back(submissions)
-
-    async def reach_back_to(self, version: int) -> None:
-        """Make sure that the entries after ``version`` are in memory.
-
-        Raises VersionGone when the journal no longer has them.
-        """
-        authority = self.authority
-        while version < authority.horizon:
-            horizon = authority.horizon
-            first = max(version + 1, horizon - PAGE_ENTRIES + 1)
-            page = await self._journal.read(self.doc, authority.epoch, first, horizon - first + 1)
-            if authority.horizon == horizon:
-                authority.extend_back(page.entries)
-
-    def _count(self, entries: Sequence[Entry]) -> None:
-        self._since_snapshot.ops += len(entries)
-        self._since_snapshot.chars += sum(
-            len(part) for entry in entries for part in entry.op if isinstance(part, str)
-        )
-
-    async def _maybe_snapshot(self) -> None:
-        since = self._since_snapshot
-        if since.ops >= SNAPSHOT_OPS or since.chars >= SNAPSHOT_CHARS:
-            await self._guard([], self.snapshot())
-
-    async def snapshot(self) -> None:
-        """Write the text as it stands, unless the journal has it already."""
-        authority = self.authority
-        if authority.version == self._since_snapshot.version:
-            return
-        snapshot = Snapshot(authority.version, authority.hash, authority.text)
-        self._since_snapshot = _SinceSnapshot(snapshot.version)
-        await self._journal.snapshot(self.doc, authority.epoch, snapshot)
-        if authority.version - authority.horizon > 2 * MEMORY_VERSIONS:
-            authority.trim(authority.version - MEMORY_VERSIONS)
-
-
-def _fail(answers: "Sequence[Answer | asyncio.Future[Admitted]]", error: StrettoError) -> None:
-    for answer in answers:
-        if not answer.done():
-            answer.set_exception(error)
-            if isinstance(answer, asyncio.Future):
-                # Whoever submitted may be gone; an answer that nobody awaits is not a bug.
-                answer.exception()
+def _went_well(result: "asyncio.Future[AppendResult]") -> bool:
+    if result.cancelled() or result.exception() is not None:
+        return False
+    return isinstance(result.result(), Appended)

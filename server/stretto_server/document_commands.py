@@ -29,7 +29,7 @@ from stretto_core.protocol import is_resource_id
 from stretto_server import wire_json
 from stretto_server.app import open_documents, open_journal, sqlite_path
 from stretto_server.auth import Role, issue_token
-from stretto_server.document_actor import authority_of
+from stretto_server.document_log import authority_of
 from stretto_server.documents import Documents
 from stretto_server.journal.interface import Head, Journal, Loaded
 from stretto_server.journal.ownership import read_owner

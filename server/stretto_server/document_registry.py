@@ -12,7 +12,8 @@ from typing import Final
 from stretto_core.errors import NotFound, StrettoError
 from stretto_core.protocol import Limits
 from stretto_server.bus.interface import Bus
-from stretto_server.document_actor import DocumentActor, now_ms
+from stretto_server.document_actor import DocumentActor
+from stretto_server.document_log import now_ms
 from stretto_server.history import compact
 from stretto_server.journal.interface import Journal, OutcomeUnknown
 from stretto_server.open_document import OpenDocument
@@ -110,7 +111,7 @@ class DocumentRegistry:
             try:
                 async with asyncio.timeout(max(0.01, deadline - time.monotonic())):
                     await document.actor.flush()
-                    await document.actor.snapshot()
+                    await document.actor.log.snapshot()
             except (TimeoutError, StrettoError, OutcomeUnknown) as error:
                 logger.warning("document %s was not flushed: %r", document.actor.doc, error)
 
@@ -180,7 +181,7 @@ class DocumentRegistry:
                     actor.doc, epoch=actor.authority.epoch, unless_written=True
                 )
                 return
-            await actor.snapshot()
+            await actor.log.snapshot()
             await compact(self._journal, actor.doc, actor.authority.epoch, self._history_ms)
         except (StrettoError, OutcomeUnknown) as error:
             logger.warning("document %s was not written out: %r", actor.doc, error)

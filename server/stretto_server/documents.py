@@ -28,7 +28,9 @@ from stretto_core.protocol import DOCS, PAGE_ENTRIES, Limits, ServerEvent
 from stretto_server.auth import Action, Role, authorize
 from stretto_server.bus.interface import Bus
 from stretto_server.connections import Connection
-from stretto_server.document_actor import Admitted, Answer, DocumentActor, now_ms
+from stretto_server.document_actor import DocumentActor
+from stretto_server.document_log import now_ms
+from stretto_server.document_queue import Admitted, Answer
 from stretto_server.document_registry import DocumentRegistry
 from stretto_server.history import new_history
 from stretto_server.journal.interface import Head, Journal
@@ -88,7 +90,7 @@ class Documents:
 
     async def _edit(self, actor: DocumentActor, op: Sequence[int | str], base: int | None) -> int:
         if base is not None and base >= actor.authority.floor:
-            await actor.reach_back_to(base)
+            await actor.log.reach_back_to(base)
         admitted = await actor.admit(self._own_client, SERVER_USER)
         authority = actor.authority
         now = authority.version

@@ -9,7 +9,7 @@ from stretto_core.entries import Entry, next_hash
 from stretto_core.errors import StrettoError
 from stretto_core.ot import check, normalize
 from stretto_core.protocol import NO_HASH
-from stretto_server.document_actor import now_ms
+from stretto_server.document_log import now_ms
 from stretto_server.journal.interface import Journal, OutcomeUnknown
 
 logger = logging.getLogger(__name__)

@@ -159,7 +159,7 @@ class OpenDocument:
                 raise VersionAhead(details={"version": authority.version})
             if version < authority.floor:
                 raise VersionGone(details={"floor": authority.floor})
-            await self.actor.reach_back_to(version)
+            await self.actor.log.reach_back_to(version)
             mapped = authority.map_ranges(ranges, version, seat.client)
             changes = {"ranges": tuple(mapped), "version": authority.version}
         if self.seats.get(seat.connection) is seat and self.actor.authority is authority:

@@ -30,7 +30,10 @@ CONCRETE = {
     "stretto_server.bus.local",
 }
 LEAVES = {"stretto_server.wire_json"}
-SERVICES = {"documents", "rooms", "open_document", "document_registry", "document_actor"}
+SERVICES = {
+    *("documents", "rooms", "open_document", "document_registry"),
+    *("document_actor", "document_log", "document_queue"),
+}
 
 
 def modules() -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """The actor: nothing is answered or sent before it is durable, whatever the journal does."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,14 +15,15 @@ from stretto_core.errors import (
     InternalError,
     InvalidOperation,
     SequenceGap,
+    StrettoError,
     Unavailable,
     VersionAhead,
     VersionGone,
 )
 from stretto_core.protocol import Limits
-from stretto_server import document_actor
+from stretto_server import document_log, document_queue
 from stretto_server.document_actor import DocumentActor
-from stretto_server.journal.interface import OutcomeUnknown
+from stretto_server.journal.interface import OutcomeUnknown, Snapshot
 from tests.server.stubs import RecordingBus, UnreliableJournal
 
 ANN, BOB = "client-of-ann-0001", "client-of-bob-0001"
@@ -54,9 +56,18 @@ class Desk:
         assert type(result).__name__ == "Appended"
 
 
-@pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    journal, bus = UnreliableJournal(), RecordingBus()
+class PlacingBus(RecordingBus):
+    """A bus that never waits."""
+
+    def broadcast_json(  # type: ignore[override]
+        self, namespace: str, room: str, event: str, payload: str
+    ) -> None:
+        self.frames.append((room, event, json.loads(payload)))
+
+
+@pytest.fixture(params=[RecordingBus, PlacingBus], ids=["bus-that-may-wait", "bus-in-place"])
+async def desk(request: pytest.FixtureRequest) -> AsyncIterator[Desk]:
+    journal, bus = UnreliableJournal(), request.param()
     await journal.create("notes", "epoch", 1)
     loaded = await journal.load("notes")
     assert loaded is not None
@@ -152,7 +163,7 @@ async def test_a_bug_in_the_journal_is_logged_and_answered(
 
 
 async def test_a_full_queue_is_busy(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document_actor, "MAX_QUEUED", 2)
+    monkeypatch.setattr(document_queue, "MAX_QUEUED", 2)
     desk.journal.gate = asyncio.Event()
     answers = [desk.submit(ANN, 1, 0, "a")]
     await asyncio.sleep(0)
@@ -199,14 +210,14 @@ async def test_another_epoch_in_the_journal_is_told(desk: Desk) -> None:
 async def test_snapshots_are_written_by_count_and_size(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(document_actor, "SNAPSHOT_OPS", 3)
+    monkeypatch.setattr(document_log, "SNAPSHOT_OPS", 3)
     for seq in range(1, 5):
         await desk.submit(ANN, seq, seq - 1, "x")
     await desk.actor.flush()
     loaded = await desk.journal.load("notes")
     assert loaded is not None
     assert loaded.snapshot.version == 3
-    monkeypatch.setattr(document_actor, "SNAPSHOT_CHARS", 10)
+    monkeypatch.setattr(document_log, "SNAPSHOT_CHARS", 10)
     await desk.submit(ANN, 5, 4, "x" * 10)
     await desk.actor.flush()
     loaded = await desk.journal.load("notes")
@@ -247,7 +258,7 @@ async def test_stopping_leaves_the_outcome_unknown(desk: Desk) -> None:
 async def test_a_compaction_meanwhile_refuses_only_who_is_based_below_it(desk: Desk) -> None:
     for seq in range(1, 9):
         await desk.submit(ANN, seq, seq - 1, "x")
-    await desk.actor.snapshot()
+    await desk.actor.log.snapshot()
     await desk.journal.compact("notes", "epoch", 6)
     desk.actor.authority.trim(8)
     old, new = desk.submit(BOB, 1, 2, "old"), desk.submit(ANN, 9, 8, "new")
@@ -256,3 +267,74 @@ async def test_a_compaction_meanwhile_refuses_only_who_is_based_below_it(desk: D
         await old
     assert desk.actor.authority.floor == 6
     assert await desk.submit(BOB, 1, 7, "later") == 10
+
+
+class Recorder:
+    """Answers in place, and remembers in which order everything was told."""
+
+    def __init__(self, desk: Desk, told: list[object]) -> None:
+        self._desk = desk
+        self._told = told
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, version: int) -> None:
+        self._told.append((version, len(self._desk.bus.frames)))
+
+    def set_exception(self, error: StrettoError) -> None:
+        self._told.append(error.code)
+
+
+async def test_answers_in_place_follow_the_frame_of_their_batch(desk: Desk) -> None:
+    told: list[object] = []
+    epoch = desk.actor.authority.epoch
+    for client, seq, user in ((ANN, 1, "ann"), (BOB, 1, "bob"), (BOB, 3, "bob")):
+        submission = Submission(epoch, client, seq, 0, ["x"], user)
+        desk.actor.submit_for(submission, Recorder(desk, told))
+    assert told == []
+    await desk.actor.flush()
+    assert told == [(1, 1), (2, 1), "sequence_gap"]
+
+
+async def test_an_idle_actor_waits_for_nothing(desk: Desk) -> None:
+    assert desk.actor.idle
+    await desk.actor.flush()
+    answer = desk.submit(ANN, 1, 0, "a")
+    assert not desk.actor.idle
+    await desk.actor.flush()
+    assert answer.done()
+    assert desk.actor.idle
+
+
+async def test_stopping_while_frames_are_gathered_sends_nothing_more(desk: Desk) -> None:
+    desk.actor.audience = 1_000
+    await desk.submit(ANN, 1, 0, "a")
+    late = desk.submit(BOB, 1, 0, "b")
+    await asyncio.sleep(0.001)
+    await desk.actor.stop()
+    await asyncio.sleep(0.05)
+    assert not late.done()
+    assert len(desk.bus.texts()) == 1
+
+
+async def test_a_snapshot_holds_nobody_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document_log, "SNAPSHOT_OPS", 1)
+    written = asyncio.Event()
+    keep = desk.journal.snapshot
+
+    async def slowly(doc: str, epoch: str, snapshot: Snapshot) -> None:
+        await written.wait()
+        await keep(doc, epoch, snapshot)
+
+    monkeypatch.setattr(desk.journal, "snapshot", slowly)
+    assert await desk.submit(ANN, 1, 0, "a") == 1
+    assert await desk.submit(ANN, 2, 1, "b") == 2
+    flushing = asyncio.ensure_future(desk.actor.flush())
+    await asyncio.sleep(0)
+    assert not flushing.done()
+    written.set()
+    await flushing
+    loaded = await desk.journal.load("notes")
+    assert loaded is not None
+    assert loaded.snapshot.version == 1

@@ -1,5 +1,6 @@
 """What services need of delivery: rooms to be in, and frames to those in them."""
 
+from collections.abc import Awaitable
 from typing import Any, Protocol
 
 
@@ -23,8 +24,14 @@ class Bus(Protocol):
     ) -> None:
         """Send to everyone in ``room`` but ``skip``; ``binary`` when it may hold attachments."""
 
-    async def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
-        """Send to everyone in ``room`` a payload that is JSON already, without attachments."""
+    def broadcast_json(
+        self, namespace: str, room: str, event: str, payload: str
+    ) -> Awaitable[None] | None:
+        """Send to everyone in ``room`` a payload that is JSON already, without attachments.
+
+        A bus where this never waits answers None, and is no coroutine function: then a
+        document's batch needs no task.
+        """
 
     async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:
         """Send to one connection of this node; one that is gone is passed over."""

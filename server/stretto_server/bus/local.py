@@ -42,7 +42,7 @@ class LocalBus(RoomManager):
         packet = SocketPacket(PacketType.EVENT, namespace, None, [str(event), payload])
         self._broadcast(members, room, event, self.server.codec.encode(packet), skip)
 
-    async def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+    def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
         """Send to everyone in ``room`` a payload that is JSON already."""
         members = self.rooms.get(namespace, {}).get(room)
         if members:
