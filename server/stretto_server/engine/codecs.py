@@ -232,9 +232,10 @@ class _ClassDecoder:
         kind = packet.packet_type - 3 if binary else packet.packet_type
         if kind not in (0, 1, 2, 3):
             return Violation(Reason.UNKNOWN_TYPE)
-        return _sound(
-            SocketPacket(PacketType(kind), packet.namespace or "/", packet.id, packet.data)
-        )
+        namespace = packet.namespace or "/"
+        if type(namespace) is not str:
+            return Violation(Reason.INVALID_PAYLOAD)
+        return _sound(SocketPacket(PacketType(kind), namespace, packet.id, packet.data))
 
 
 def _sound(packet: SocketPacket) -> SocketPacket | Violation:
