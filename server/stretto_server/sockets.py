@@ -112,10 +112,10 @@ class Sockets(SocketServer):
         self.eio.on_slow = self._slow
 
     async def close_transport(self, engine_sid: str) -> None:
-        """Close one transport, and with it all its namespaces."""
+        """Close one transport, and with it all its namespaces; its client may come back."""
         socket = self.eio.sockets.get(engine_sid)
         if socket is not None:
-            socket.close()
+            socket.close(leaving=True)
 
     async def stop(self) -> None:
         """Close every transport and wait for events under way."""

@@ -68,6 +68,12 @@ class SendBuffer:
             self._queue.appendleft((packet, False))
             self._count(packet, False, 1)
 
+    def drop_last(self) -> None:
+        """Forget the packet that was queued last."""
+        if self._queue:
+            packet, volatile = self._queue.pop()
+            self._count(packet, volatile, -1)
+
     def clear(self) -> None:
         """Forget everything."""
         self._queue = None

@@ -44,7 +44,8 @@ class Session:
     """The state of one sid. Start it with :meth:`open_polling` or :meth:`open_websocket`."""
 
     __slots__ = (
-        *("_actions", "_buffer", "_closing_by", "_heartbeat", "_paused", "_polls", "_post"),
+        *("_actions", "_buffer", "_closing_by", "_heartbeat", "_leaving", "_paused", "_polls"),
+        "_post",
         *("_reading", "_settings", "_told_over", "_trial", "_unread", "_websocket"),
         *("phase", "sid"),
     )
@@ -63,6 +64,7 @@ class Session:
         self._trial: Trial | None = None
         self._heartbeat = Heartbeat.start(settings.ping_interval, settings.ping_timeout, now)
         self._reading = True
+        self._leaving = False
         self._closing_by = 0
         self._actions: list[Action] = []
 
@@ -297,17 +299,22 @@ class Session:
             self._flush()
         return self._done()
 
-    def close(self, now: int) -> list[Action]:
+    def close(self, now: int, *, leaving: bool = False) -> list[Action]:
         """End the session from this side: told at once, and to the peer after what waits.
 
-        "HTTP long-polling": a poll learns it by a close packet; a WebSocket is closed.
+        "HTTP long-polling": a poll learns it by a close packet; a WebSocket is closed. A
+        client that knows that its WebSocket works does not poll again before it moved there.
+        A server that is ``leaving`` refuses polls instead: after a close packet some clients
+        do not come back.
         """
         if self.phase is Phase.OPEN:
             self.phase = Phase.CLOSING
             self._closing_by = now + self._settings.close_timeout
-            self._drop_trial()
+            if self._trial is not None and not self._trial.works:
+                self._drop_trial()
             self._actions.append(do.Closed(CloseReason.SERVER_DISCONNECT))
-            if self._websocket is None:
+            self._leaving = leaving
+            if self._websocket is None and not leaving:
                 self._buffer.append(_CLOSE)
             self._flush()
         return self._done()
@@ -396,7 +403,10 @@ class Session:
             self._actions.append(self._polls.answer(_NOOP))
         self._polls.settle()
         self._websocket = websocket
-        self._actions.append(do.Upgraded())
+        if self.phase is Phase.OPEN:
+            self._actions.append(do.Upgraded())
+        elif not self._leaving:
+            self._buffer.drop_last()  # the close packet, which only a poll needs
         self._flush()
 
     def _drop_trial(self) -> None:
@@ -463,7 +473,10 @@ class Session:
         """
         if self.phase is Phase.GONE:
             return
-        if self._polls.waiting is not None:
+        if self._polls.waiting is not None and self._leaving:
+            self._refuse(self._polls.waiting, ErrorCode.UNKNOWN_SID)
+            self._polls.waiting = None
+        elif self._polls.waiting is not None:
             last = _NOOP if reason is CloseReason.CLIENT_DISCONNECT else _CLOSE
             self._actions.append(self._polls.answer(last))
         if self._post is not None:

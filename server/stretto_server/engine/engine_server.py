@@ -227,7 +227,8 @@ class EngineServer:
 
     async def shutdown(self) -> None:
         """Close every client, give them a moment to hear it, and stop every timer."""
-        await self.disconnect()
+        for socket in list(self.sockets.values()):
+            socket.close(leaving=True)
         self.flush()
         if self.sockets:
             self._emptied = asyncio.get_running_loop().create_future()

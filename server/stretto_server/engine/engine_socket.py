@@ -196,10 +196,10 @@ class EngineSocket:
             pending.clear()
             connection.write(data)
 
-    def close(self) -> None:
-        """End the session from this side."""
+    def close(self, *, leaving: bool = False) -> None:
+        """End the session from this side; a server that is ``leaving`` is to be asked again."""
         if self.core is not None:
-            self.perform(self.core.close(self.server.timers.now()))
+            self.perform(self.core.close(self.server.timers.now(), leaving=leaving))
 
     def abort(self) -> None:
         """End the session at once, without a word."""

@@ -13,7 +13,7 @@ after ``0x``, and ``@300`` before an input is the clock from there on. Inputs:
     send TEXT | drop TEXT      the application sends; ``drop`` is volatile
     refuse REASON              what a message held is refused
     deaf | hears               this side stops reading, and goes on
-    close | abort | tick
+    close | leave | abort | tick
 
 Actions: ``g1=BODY``, ``p1!CODE``, ``w1>FRAME``, ``w1.close``, ``w1.close REASON`` for a
 violation, ``w1.abort``, ``got TEXT``, ``opened``, ``upgraded``, ``over N``, ``drained``,
@@ -110,7 +110,7 @@ class Player:
             return self.session.send(parsed(rest), volatile=word == "drop")
         if word == "refuse":
             return self.session.refuse(Reason(rest))
-        if word in ("abort", "deaf", "hears"):
+        if word in ("abort", "leave", "deaf", "hears"):
             return self._side(self.session, word)
         if word[0] in KINDS and word[1:].isdigit():
             return getattr(self, "_" + word[0])(self.session, number(word), rest)  # type: ignore[no-any-return]
@@ -119,6 +119,8 @@ class Player:
     def _side(self, session: Session, word: str) -> list[do.Action]:
         if word == "abort":
             return session.abort()
+        if word == "leave":
+            return session.close(self.now, leaving=True)
         if word == "deaf":
             session.stop_reading()
         else:

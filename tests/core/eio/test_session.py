@@ -586,10 +586,56 @@ SCRIPTS = {
     p1 begin     →
     p1 1         → discard; p1=ok
     """,
-    "close ends an upgrade": TRIED
+    "close waits for an upgrade that works": TRIED
     + """
-    close        → w1.close; closed: server disconnect
+    g2           → g2=6
+    g2 sent      →
+    send a       →
+    close        → closed: server disconnect
     w2           → w2.close
+    w1 < 5       → w1>4a; w1.close; discard
+    """,
+    "close tells a poll during an upgrade": TRIED
+    + """
+    close        → closed: server disconnect
+    g2           → g2=1
+    g2 sent      → w1.close; discard
+    """,
+    "close ends an upgrade that was not tried": POLLING
+    + """
+    w1           →
+    close        → w1.close; closed: server disconnect
+    w1 < 2probe  →
+    g2           → g2=1
+    g2 sent      → discard
+    """,
+    "close does not wait forever for an upgrade": TRIED
+    + """
+    close        → closed: server disconnect
+    @400 tick    → w1.close; discard
+    """,
+    "a server that leaves refuses a poll": POLLING
+    + """
+    g2           →
+    leave        → closed: server disconnect; g2!1; discard
+    g3           → g3!1
+    """,
+    "a server that leaves says first what waits": POLLING
+    + """
+    send a       →
+    leave        → closed: server disconnect
+    g2           → g2=4a
+    g2 sent      → discard
+    """,
+    "a server that leaves closes a WebSocket": WEBSOCKET
+    + """
+    leave        → closed: server disconnect; w1.close; discard
+    """,
+    "a server that leaves waits for an upgrade that works": TRIED
+    + """
+    send a       →
+    leave        → closed: server disconnect
+    w1 < 5       → w1>4a; w1.close; discard
     """,
     "close empties the WebSocket's queue": WEBSOCKET
     + """
