@@ -4,7 +4,7 @@ import asyncio
 import heapq
 from collections.abc import Callable
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from stretto_core.eio import actions as do
 from stretto_core.eio.actions import CloseReason
@@ -12,7 +12,7 @@ from stretto_core.eio.session import Session
 from stretto_core.eio.violations import Reason
 from stretto_core.eio.websocket import FrameReader
 from stretto_server.engine.connection import WebSocketConnection
-from stretto_server.engine.engine_socket import EngineSocket
+from stretto_server.engine.engine_socket import EngineSocket, Host
 from stretto_server.engine.environ import Handshake
 from stretto_server.engine.timers import Timers
 
@@ -219,33 +219,51 @@ class FakeHost:
     # Sockets of this server.
 
     def connection(self, socket: Any, number: int = 1, **options: Any) -> WebSocketConnection:
-        """Return a connection that owns a :class:`FakeTransport`."""
-        deflate_from = options.get("deflate_from")
-        reader = FrameReader(self.settings.max_payload, deflate=deflate_from is not None)
-        connection = WebSocketConnection(socket, number, reader, deflate_from)
-        connection.take(FakeTransport(), options.get("greeting", b""))
-        return connection
+        return connection_of(self, socket, number, **options)
 
     def websocket(self, sid: str = "sid", **options: Any) -> EngineSocket:
-        """Return a socket that is open on a WebSocket, after its open packet."""
-        socket = EngineSocket(self, sid, HANDSHAKE)
-        connection = self.connection(socket, **options)
-        socket.connection = connection
-        socket.deflate_from = connection.deflate_from
-        opened = Session.open_websocket(sid, self.settings, connection.number, self.timers.now())
-        socket.open(*opened)
-        transport_of(socket).take_written()
-        return socket
+        return open_websocket(self, sid, **options)
 
     def polling(self, sid: str = "sid", poll: int = 100) -> EngineSocket:
-        """Return a socket that is open over polling, its first GET answered."""
-        socket = EngineSocket(self, sid, HANDSHAKE)
-        opened = Session.open_polling(sid, self.settings, poll, self.timers.now())
-        socket.open(*opened)
-        assert socket.core is not None
-        socket.perform(socket.core.poll_sent(poll))
+        socket = open_polling(self, sid, poll)
         self.answers.clear()
         return socket
+
+
+class AnyHost(Host, Protocol):
+    """A server, real or not, with the settings of its sessions."""
+
+    settings: do.SessionSettings
+
+
+def connection_of(
+    host: AnyHost, socket: Any, number: int = 1, deflate_from: int | None = None
+) -> WebSocketConnection:
+    """Return a connection that owns a :class:`FakeTransport`."""
+    reader = FrameReader(host.settings.max_payload, deflate=deflate_from is not None)
+    connection = WebSocketConnection(socket, number, reader, deflate_from)
+    connection.take(FakeTransport(), b"")
+    return connection
+
+
+def open_websocket(host: AnyHost, sid: str = "sid", **options: Any) -> EngineSocket:
+    """Return a socket that is open on a WebSocket, after its open packet."""
+    socket = EngineSocket(host, sid, HANDSHAKE)
+    connection = socket.connection = connection_of(host, socket, **options)
+    socket.deflate_from = connection.deflate_from
+    number = connection.number
+    socket.open(*Session.open_websocket(sid, host.settings, number, host.timers.now()))
+    transport_of(socket).take_written()
+    return socket
+
+
+def open_polling(host: AnyHost, sid: str = "sid", poll: int = 100) -> EngineSocket:
+    """Return a socket that is open over polling, its first GET answered."""
+    socket = EngineSocket(host, sid, HANDSHAKE)
+    socket.open(*Session.open_polling(sid, host.settings, poll, host.timers.now()))
+    assert socket.core is not None
+    socket.perform(socket.core.poll_sent(poll))
+    return socket
 
 
 def transport_of(owner: EngineSocket | WebSocketConnection | None) -> FakeTransport:
