@@ -44,8 +44,11 @@ class Host:
     async def stop(self) -> None:
         """Stop everything; nothing may go on afterwards."""
         assert self._runner is not None
-        for client in self.clients:
+        for client in list(self.clients):
             await client.close()
+        for sid in list(self.engine.sockets):
+            # The server would wait for a poll to tell them.
+            await self.request("POST", self.target(sid=sid), "1")
         await self.server.shutdown()
         await self._runner.cleanup()
         await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()})

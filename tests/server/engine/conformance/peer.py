@@ -115,9 +115,10 @@ class PollingPeer(Peer):
         return received
 
     async def close(self) -> None:
-        with suppress(asyncio.CancelledError):
-            self._polling.cancel()
-            await self._polling
+        if not self._polling.done():
+            await self._post("1")
+            await asyncio.wait([self._polling], timeout=PATIENCE)
+        self._polling.cancel()
 
     async def _post(self, *packets: str) -> None:
         async with self._posting:
