@@ -89,15 +89,14 @@ class Endpoint:
             asked,
             core.transport if core is not None else None,
             transports=server.transports_served,
-            allowed=allowed and server.allows(request),
+            allowed=allowed and (socket is not None or server.allows(request)),
         )
         if not allowed and not isinstance(step, Refusal):
             step = Refusal(ErrorCode.FORBIDDEN)
         if isinstance(step, Refusal):
             return _refused(step, headers)
         if step is Step.OPEN_POLLING or step is Step.OPEN_WEBSOCKET:
-            opening = Handshake.of(request)
-            return await self._open(request, step, opening, headers)
+            return await self._open(request, step, seen or Handshake.of(request), headers)
         assert socket is not None
         if step is Step.POLL:
             return await self._poll(request, socket, headers)
@@ -156,6 +155,7 @@ class Endpoint:
         connection = self._connection(request, socket)
         taken = take_over(request, key, headers, deflate=connection.deflate_from is not None)
         if taken is None:
+            server.forget(socket)
             server.observer.closed(socket, do.CloseReason.TRANSPORT_CLOSE)
             return HandedOver()
         server.sockets[socket.sid] = socket
