@@ -263,9 +263,12 @@ async def test_a_broadcast_is_encoded_once_and_written_once_a_turn(
     peers = [await Peer.enter(server, str(number)) for number in range(5)]
     encoded: list[Any] = []
     encode = server.codec.encode
-    monkeypatch.setattr(
-        server.codec, "encode", lambda packet: encoded.append(packet) or encode(packet)
-    )
+
+    def noted(packet: Any) -> Any:
+        encoded.append(packet)
+        return encode(packet)
+
+    monkeypatch.setattr(server.codec, "encode", noted)
     for number in range(3):
         await manager.emit("e", number, "/")
     assert len(encoded) == 3
