@@ -44,13 +44,7 @@ class Found:
 
     def to_payload(self) -> dict[str, Any]:
         """Return it as JSON."""
-        rounds = [
-            {
-                name: {key: round(value, 4) for key, value in one.items()}
-                for name, one in all_.items()
-            }
-            for all_ in self.rounds
-        ]
+        rounds = [{name: dict(one) for name, one in each.items()} for each in self.rounds]
         return {"rounds": rounds, "errors": list(self.errors)}
 
 
@@ -95,7 +89,8 @@ def _turns(
 def _turn(measurement: Measurement, name: str, where: str) -> Figures:
     """Measure, again while others disturb it; the last one counts, whatever it found."""
     for _ in range(1 + REPEATS):
-        figures = measurement.measure(name)
+        # Rounded as they are kept, so that a table can be made again from what was kept.
+        figures = {key: round(value, 4) for key, value in measurement.measure(name).items()}
         progress(f"{where}, {name}: {_shown(figures)}")
         if not is_disturbed(figures):
             break
