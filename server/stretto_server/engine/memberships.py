@@ -109,6 +109,9 @@ class Memberships(socketio.AsyncServer):  # type: ignore[misc]
         """Let a client into a namespace, if it is served and the application agrees."""
         namespace = namespace or "/"
         client = self.client(eio_sid)
+        before = client.members.get(namespace) if client is not None else None
+        if before is not None and before.ended is not None:
+            await asyncio.wait([before.ended])  # the server took it out, and that takes time
         if client is None or client.gone:
             return
         if not self._serves(namespace):
@@ -167,8 +170,8 @@ class Memberships(socketio.AsyncServer):  # type: ignore[misc]
         """Make a member; one that comes back is who it was."""
         log = self.recoveries.log(namespace)
         if returning is None:
-            await self.manager.pre_connect(client.socket.sid, namespace)
-            fresh = client.members.get(namespace)
+            sid = await self.manager.pre_connect(client.socket.sid, namespace)
+            fresh = client.members.get(namespace) if sid is not None else None
             if fresh is not None and log is not None:
                 fresh.since = log.position
             return fresh
@@ -234,10 +237,17 @@ class Memberships(socketio.AsyncServer):  # type: ignore[misc]
             await self.left(member, reason)
         except Exception:
             logger.exception("a disconnect handler failed")
-        await self.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
-        member.ended.set_result(None)
-        if not member.client.gone and not member.client.members:
-            self._watch(member.client)
+        finally:
+            await self.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
+            member.ended.set_result(None)
+            if not member.client.gone and not member.client.members:
+                self._watch(member.client)
+
+    async def _leave_if_joined(self, client: SocketClient, namespace: str) -> None:
+        """Let a client leave that asked for it, unless it was refused or left meanwhile."""
+        member = client.members.get(namespace)
+        if member is not None and member.ended is None:
+            await self._leave(member, CloseReason.CLIENT_DISCONNECT)
 
     async def left(self, member: Member, reason: CloseReason) -> None:
         """Tell the application that a member is gone."""
