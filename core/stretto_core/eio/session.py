@@ -125,6 +125,11 @@ class Session:
 
     # HTTP requests ("HTTP long-polling").
 
+    @property
+    def polled(self) -> bool:
+        """Whether a GET waits for its answer."""
+        return self._polls.waiting is not None
+
     def poll(self, poll: int, now: int) -> list[Action]:
         """Take a GET: answered when there is something to say, refused when it cannot be.
 
@@ -213,6 +218,14 @@ class Session:
             self._refuse(post, ErrorCode.BAD_REQUEST)
         else:
             self._actions.append(do.Respond(post, OK))
+
+    def post_refused(self, post: int, reason: Reason) -> list[Action]:
+        """Note that the head of a POST tells that its body is not to be read."""
+        if post == self._post:
+            self._post = None
+            self._end(CloseReason.PARSE_ERROR, violation=reason)
+            self._finish_post(post)
+        return self._done()
 
     def post_aborted(self, post: int) -> list[Action]:
         """Note that a POST broke before its end: what it held is lost, so the session ends."""

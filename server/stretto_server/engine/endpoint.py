@@ -1,8 +1,9 @@
 """The route: what arrives over HTTP becomes inputs of sessions, and their actions answers."""
 
 import asyncio
+import inspect
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 
@@ -16,6 +17,7 @@ from stretto_core.eio.handshake import (
     decide,
 )
 from stretto_core.eio.session import Session
+from stretto_core.eio.violations import Reason
 from stretto_core.eio.websocket import FrameReader
 from stretto_server.engine.connection import WebSocketConnection
 from stretto_server.engine.engine_socket import EngineSocket, Host
@@ -30,6 +32,9 @@ from stretto_server.engine.handover import (
 )
 from stretto_server.engine.origins import Origins
 from stretto_server.engine.watch import Watch
+
+TURNS: Final = 5
+"""Of the loop, in which the end of a connection is noticed that its peer closed before."""
 
 
 class Site(Host, Protocol):
@@ -129,7 +134,7 @@ class Endpoint:
             return _refused(Refusal(ErrorCode.BAD_REQUEST), headers)
         socket = EngineSocket(server, server.generate_id(), opening)
         refusal = server.observer.connecting(socket, request)
-        if refusal is not None and not isinstance(refusal, str):
+        if inspect.isawaitable(refusal):
             refusal = await refusal
         if refusal is not None:
             return web.Response(
@@ -205,6 +210,11 @@ class Endpoint:
     async def _poll(
         self, request: web.BaseRequest, socket: EngineSocket, headers: dict[str, str]
     ) -> web.StreamResponse:
+        for _ in range(TURNS):
+            # A client that broke its poll and polls again may be read in that order or not.
+            if socket.core is None or not socket.core.polled:
+                break
+            await asyncio.sleep(0)
         number, waiting = self._expect()
         assert socket.core is not None
         socket.perform(socket.core.poll(number, self._server.timers.now()))
@@ -255,6 +265,8 @@ class Endpoint:
         reading: asyncio.Task[bytes | None] | None = None
         try:
             socket.perform(core.begin_post(number))
+            if (request.content_length or 0) > self._server.settings.max_payload:
+                socket.perform(core.post_refused(number, Reason.TOO_LARGE))
             if not waiting.done():
                 reading = asyncio.ensure_future(self._body(request, socket))
                 await first_of(reading, waiting)
@@ -320,14 +332,24 @@ class Endpoint:
         )
         response.headers["Cache-Control"] = "no-store"
         threshold = self._server.http_compression_from
-        if threshold is not None and len(answer.body) >= threshold:
-            response.enable_compression()
+        coding = _accepted_coding(request)
+        if threshold is not None and coding is not None and len(answer.body) >= threshold:
+            response.enable_compression(coding)
         return response
 
 
 async def first_of(*futures: "asyncio.Future[Any]") -> None:
     """Wait until one of them is done. Cancelling is safe."""
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _accepted_coding(request: web.BaseRequest) -> web.ContentCoding | None:
+    """Return how an answer may be compressed (RFC 9110, "12.5.3. Accept-Encoding")."""
+    for offer in request.headers.get("Accept-Encoding", "").lower().split(","):
+        name, _, weight = offer.replace(" ", "").partition(";q=")
+        if name in ("gzip", "deflate") and not (weight and not weight.strip("0.")):
+            return web.ContentCoding(name)
+    return None
 
 
 def _refused(refusal: Refusal, headers: dict[str, str]) -> web.Response:

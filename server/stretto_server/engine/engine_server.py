@@ -18,6 +18,7 @@ from stretto_core.eio import actions as do
 from stretto_core.eio.actions import CloseReason, SessionSettings
 from stretto_core.eio.handshake import Transport
 from stretto_core.eio.violations import Reason
+from stretto_server.engine.connection import WebSocketConnection
 from stretto_server.engine.encoded import Encoded
 from stretto_server.engine.endpoint import Endpoint
 from stretto_server.engine.engine_socket import EngineSocket, Observer
@@ -129,6 +130,7 @@ class EngineServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
         self._emptied: asyncio.Future[None] | None = None
+        self._shutting_down = False
 
     def is_asyncio_based(self) -> bool:
         """Return True."""
@@ -168,6 +170,8 @@ class EngineServer:
         """Send a message: text, bytes, or what becomes JSON. One that is gone is passed over."""
         socket = self.sockets.get(sid)
         if socket is not None:
+            if isinstance(data, bytearray | memoryview):
+                data = bytes(data)
             message = data if isinstance(data, str | bytes) else self.dumps(data)
             socket.send(Encoded.of_messages(message))
 
@@ -227,6 +231,7 @@ class EngineServer:
 
     async def shutdown(self) -> None:
         """Close every client, give them a moment to hear it, and stop every timer."""
+        self._shutting_down = True
         for socket in list(self.sockets.values()):
             socket.close(leaving=True)
         self.flush()
@@ -238,7 +243,9 @@ class EngineServer:
                 socket.perform(socket.core.abort())
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=1.0)
-        self.timers.stop()
+        for owner in self.timers.stop():
+            if isinstance(owner, WebSocketConnection):
+                owner.abort()  # its peer has not answered the close frame
         if self._report is not None:
             self._report.cancel()
             self._log_violations()
@@ -268,12 +275,14 @@ class EngineServer:
         self._endpoint.answer(action)
 
     def allows(self, request: web.BaseRequest) -> bool:
-        """Ask the application's ``allow_request``."""
+        """Ask the application's ``allow_request``; nobody enters a server that shuts down."""
+        if self._shutting_down:
+            return False
         return self._allow_request is None or bool(self._allow_request(request))
 
     def dumps(self, value: Any) -> str:
         """Return JSON."""
-        return str(self.json.dumps(value))
+        return str(self.json.dumps(value, separators=(",", ":")))
 
     def keep(self, work: Awaitable[Any]) -> "asyncio.Future[Any]":
         """Hold a reference to a task until it ends."""
@@ -369,14 +378,14 @@ class Handlers:
     def __init__(self, server: EngineServer) -> None:
         self._server = server
 
-    async def connecting(self, socket: EngineSocket, request: web.BaseRequest) -> str | None:
+    async def connecting(self, socket: EngineSocket, request: web.BaseRequest) -> Any:
         """Ask the ``connect`` handler; one that raises refuses."""
         self._server.sockets[socket.sid] = socket
         answer = await self._run("connect", socket.sid, socket.handshake.environ(request))
         if answer is None or answer is True:
             return None
         self._server.sockets.pop(socket.sid, None)
-        return "Unauthorized" if answer is False else str(answer)
+        return "Unauthorized" if answer is False else answer
 
     def message(self, socket: EngineSocket, data: str | bytes) -> None:
         """Run the ``message`` handler, in the order of arrival where it is no coroutine."""

@@ -1,7 +1,7 @@
 """One Engine.IO client: performs what its session decides."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from enum import Flag, auto
 from typing import Any, Final, Protocol
 
@@ -35,10 +35,8 @@ class Pause(Flag):
 class Observer(Protocol):
     """What is told of clients: the handlers of an application, or Socket.IO above."""
 
-    def connecting(
-        self, socket: "EngineSocket", request: web.BaseRequest
-    ) -> Awaitable[str | None] | str | None:
-        """Accept a client (None), or return why not."""
+    def connecting(self, socket: "EngineSocket", request: web.BaseRequest) -> Any:
+        """Accept a client (None), or return why not, as JSON will have it; may be awaitable."""
 
     def message(self, socket: "EngineSocket", data: str | bytes) -> None:
         """Take a message. Never raises."""
@@ -89,7 +87,8 @@ class EngineSocket:
 
     __slots__ = (
         *("_keep", "_stall", "client", "connection", "core", "deflate_from", "due", "handshake"),
-        *("held", "paused", "pending", "resumed", "server", "session", "sid", "trial", "watched"),
+        *("held", "paused", "pending", "resumed", "server", "session", "sid", "told_closed"),
+        *("trial", "watched"),
     )
 
     def __init__(self, server: Host, sid: str, handshake: Handshake) -> None:
@@ -105,6 +104,7 @@ class EngineSocket:
         self.client: Any = None
         self.held: list[Encoded] | None = None
         self.paused = Pause(0)
+        self.told_closed = False
         self.resumed: asyncio.Future[None] | None = None
         self.due = self.watched = NEVER
         self._stall: Stall | None = None
@@ -360,7 +360,8 @@ class EngineSocket:
         return None
 
     def _deliver(self, action: do.Deliver) -> None:
-        if not self.closed:
+        # What came before the end counts; the application may have ended it meanwhile.
+        if not self.told_closed:
             self.server.observer.message(self, action.data)
 
     def _upgraded(self, _action: do.Upgraded) -> None:
@@ -377,6 +378,7 @@ class EngineSocket:
         self.server.observer.drained(self)
 
     def _closed(self, action: do.Closed) -> None:
+        self.told_closed = True
         if action.violation is not None:
             self.server.note_violation(action.violation)
         self.server.observer.closed(self, action.reason)

@@ -82,13 +82,15 @@ class Member:
 class SocketClient:
     """What Socket.IO keeps of one Engine.IO client. Its deadline is that of the first CONNECT.
 
+    ``greeted`` tells whether it ever asked to join a namespace.
+
     ``running`` counts events whose handlers run, ``waiting`` holds those that may not yet;
     both only while there are any.
     """
 
     __slots__ = (
-        *("changes", "decoder", "due", "gone", "members", "running", "socket", "waiting"),
-        "watched",
+        *("changes", "decoder", "due", "gone", "greeted", "members", "running", "socket"),
+        *("waiting", "watched"),
     )
 
     def __init__(self, socket: EngineSocket, decoder: PacketDecoder) -> None:
@@ -98,6 +100,7 @@ class SocketClient:
         self.changes: dict[str, Any] | None = None
         self.running = 0
         self.waiting: deque[Any] | None = None
+        self.greeted = False
         self.gone = False
         self.due = self.watched = NEVER
 

@@ -251,9 +251,12 @@ class SocketServer(Memberships):
     def _take(self, client: SocketClient, packet: SocketPacket) -> None:
         member = client.members.get(packet.namespace)
         kind = packet.type
-        if kind is PacketType.EVENT:
-            if member is not None and member.state is MemberState.CONNECTED:
+        if kind is PacketType.EVENT and member is not None:
+            if member.state is MemberState.CONNECTED:
                 self.dispatch(member, packet)
+        elif kind is not PacketType.CONNECT and not client.greeted:
+            # "Connection to a namespace": nothing comes before it.
+            client.socket.refuse(Reason.UNEXPECTED_TYPE)
         elif kind is PacketType.ACK:
             if member is not None and packet.id is not None:
                 self._take_ack(member, packet.id, packet.data)
@@ -262,14 +265,19 @@ class SocketServer(Memberships):
                 # "Connection to a namespace": a client joins once.
                 client.socket.refuse(Reason.UNEXPECTED_TYPE)
                 return
+            client.greeted = True
             self._change(
                 client,
                 packet.namespace,
                 self._handle_connect(client.socket.sid, packet.namespace, packet.data),
             )
-        elif member is not None and member.state is MemberState.CONNECTED:
-            member.state = MemberState.LEAVING
-            leaving = self._leave(member, CloseReason.CLIENT_DISCONNECT)
+        elif kind is PacketType.DISCONNECT and (
+            member is not None or packet.namespace in (client.changes or ())
+        ):
+            if member is not None and member.state is MemberState.CONNECTED:
+                # From now on no event reaches it; its handler may have to wait.
+                member.state = MemberState.LEAVING
+            leaving = self._leave_if_joined(client, packet.namespace)
             self._change(client, packet.namespace, leaving)
 
     # Events.
@@ -292,7 +300,7 @@ class SocketServer(Memberships):
                 self._answer(member, packet, handler(*given))
             except Exception:
                 logger.exception("the handler of an event failed")
-        elif coroutine and handler is not None:
+        elif handler is not None:
             self._events.put(client, self._run(member, packet, handler, given))
         elif isinstance(name, str):
             self._events.put(client, self._trigger(member, packet))
@@ -300,7 +308,8 @@ class SocketServer(Memberships):
     async def _run(
         self, member: Member, packet: SocketPacket, handler: Callable[..., Any], given: Any
     ) -> None:
-        self._answer(member, packet, await handler(*given))
+        answer = handler(*given)
+        self._answer(member, packet, await answer if inspect.isawaitable(answer) else answer)
 
     async def _trigger(self, member: Member, packet: SocketPacket) -> None:
         name, *arguments = packet.data

@@ -50,10 +50,12 @@ class Timers:
             if owner.due < self._set_for:
                 self._arm()
 
-    def stop(self) -> None:
-        """Forget every deadline."""
+    def stop(self) -> list[Timed]:
+        """Forget every deadline; return who waited for one."""
+        waiting = [owner for _, _, owner in self._heap if owner.due < NEVER]
         self._heap.clear()
         self._arm()
+        return waiting
 
     def _arm(self) -> None:
         if self._handle is not None:
