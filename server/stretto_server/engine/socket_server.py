@@ -225,7 +225,7 @@ class SocketServer(Memberships):
         """Send a packet of python-socketio, for managers that make their own."""
         client = self.client(eio_sid)
         if client is not None:
-            kind = PacketType(pkt.packet_type % 3 + 2 if pkt.packet_type > 4 else pkt.packet_type)
+            kind = PacketType(pkt.packet_type - 3 if pkt.packet_type > 4 else pkt.packet_type)
             self.send_packet(client, SocketPacket(kind, pkt.namespace or "/", pkt.id, pkt.data))
 
     # What the engine tells ("Observer").
@@ -304,6 +304,13 @@ class SocketServer(Memberships):
             self._events.put(client, self._run(member, packet, handler, given))
         elif isinstance(name, str):
             self._events.put(client, self._trigger(member, packet))
+
+    def _get_event_handler(self, event: Any, namespace: str, args: Any) -> Any:
+        """Find a handler as python-socketio does; an event named ``*`` has none.
+
+        The one for all other events would take the client's data for a sid.
+        """
+        return (None, args) if event == "*" else super()._get_event_handler(event, namespace, args)
 
     async def _run(
         self, member: Member, packet: SocketPacket, handler: Callable[..., Any], given: Any
