@@ -218,7 +218,7 @@ async def test_handlers_that_fail_are_logged(
         (True, None),
         (False, "Unauthorized"),
         ("no", "no"),
-        ({"a": 1}, "{'a': 1}"),
+        ({"a": 1}, {"a": 1}),
     ],
 )
 async def test_the_connect_handler_decides(serve: Serve, answer: Any, refusal: Any) -> None:
@@ -242,7 +242,7 @@ async def test_the_connect_handler_decides(serve: Serve, answer: Any, refusal: A
 
 
 async def test_messages_of_every_kind(serve: Serve) -> None:
-    server = serve(json=SimpleNamespace(dumps=lambda value: "JSON"))
+    server = serve(json=SimpleNamespace(dumps=lambda value, **_options: "JSON"))
     socket = enter(server, "sid")
     for data in ("é", b"\x00", {"a": 1}, None):
         await server.send("sid", data)
