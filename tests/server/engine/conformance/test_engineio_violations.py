@@ -1,5 +1,6 @@
 """Engine.IO 4 and RFC 6455: each violation closes the connection at once, counted and quietly."""
 
+import asyncio
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -149,6 +150,18 @@ async def test_the_close_frame_says_why(serve: Serve, row: Row, code: int) -> No
     peer = await WebSocketPeer.open(host)
     await peer.websocket.write(*row[2])
     assert await peer.websocket.ended() in (code, None)
+
+
+@pytest.mark.parametrize("frame", [b"GET / HTTP/1.1\r\n\r\n", text(b"4\xff"), Frame(3)])
+async def test_nobody_waits_for_an_answer_that_cannot_come(
+    serve: Serve, frame: Frame | bytes
+) -> None:
+    """RFC 6455, 7.1.7: failing a connection ends it; what the peer sends now is not understood."""
+    host = await echo(serve)
+    peer = await WebSocketPeer.open(host)
+    await peer.websocket.write(frame)
+    async with asyncio.timeout(0.5):
+        await peer.websocket.ended()
 
 
 @pytest.mark.parametrize("row", PACKETS, ids=name)

@@ -23,6 +23,12 @@ def one(reason: str, *texts: str) -> list[Row]:
     return [(reason, [text]) for text in texts]
 
 
+def interrupted(*texts: str) -> list[Row]:
+    """Return packets where another one comes instead of their second attachment."""
+    header: Message = f'52-["a",{ZERO},{ONE}]'
+    return [("missing_binary", [header, b"\x01", text]) for text in texts]
+
+
 FORMAT: list[Row] = [
     # Format: a type, and what belongs to it.
     *one("empty", ""),
@@ -94,10 +100,7 @@ BINARY: list[Row] = [
     ("unexpected_binary", [b""]),
     ("unexpected_binary", [b"\x01"]),
     ("unexpected_binary", [f'51-["a",{ZERO}]', b"\x01", b"\x02"]),
-    *(
-        ("missing_binary", [f'52-["a",{ZERO},{ONE}]', b"\x01", text])
-        for text in ('2["a"]', "0", "1", "abc", "")
-    ),
+    *interrupted('2["a"]', "0", "1", "abc", ""),
     # Their bytes count together.
     ("too_large", [f'52-["a",{ZERO},{ONE}]', bytes(LIMIT // 2), bytes(LIMIT // 2)]),
     # Nobody hoards attachments in a namespace where it is not.
