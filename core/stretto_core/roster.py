@@ -109,6 +109,10 @@ class Roster:
         self._shown.update(member_id for member_id in self._joined if member_id != viewer)
         return [member.to_payload() for member in self]
 
+    def announced(self) -> frozenset[str]:
+        """Return the ids of those who are here for whoever heard every diff so far."""
+        return frozenset((self._members.keys() - self._joined.keys()) | self._left.keys())
+
     def take_diff(self) -> dict[str, Any] | None:
         """Return ``{joined, left, updated}`` since the last call; None when nothing changed."""
         if not (self._joined or self._left or self._updated):

@@ -35,7 +35,7 @@ class LiveRoster:
 
     def known(self) -> frozenset[str]:
         """Return the ids of those whom members have heard of."""
-        return frozenset(member.id for member in self.members)
+        return self.members.announced()
 
     def since(self, known: frozenset[str]) -> dict[str, Any]:
         """Return a diff that brings somebody who knew of ``known`` up to date."""

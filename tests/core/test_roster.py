@@ -116,3 +116,13 @@ def test_an_id_that_joined_twice_at_once_joined() -> None:
     assert diff is not None
     assert len(diff["joined"]) == 1
     assert diff["updated"] == []
+
+
+def test_who_was_announced() -> None:
+    roster = roster_with("m1", "m2")
+    roster.leave("m2")
+    roster.join(member("m3"))
+    roster.leave("m4")
+    assert roster.announced() == {"m1", "m2"}
+    roster.take_diff()
+    assert roster.announced() == {"m1", "m3"}

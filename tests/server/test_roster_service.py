@@ -120,3 +120,37 @@ async def test_nothing_is_told_once_closed() -> None:
     live.close()
     await turns()
     assert ear.heard == []
+
+
+async def test_whoever_missed_diffs_is_brought_up_to_date() -> None:
+    ear = Ear()
+    live = roster(ear)
+    for name in ("stays", "leaves", "leaves later"):
+        live.members.join(Member(name, ANN))
+    live.changed()
+    await turns()
+    live.members.leave("leaves")
+    live.members.join(Member("joins", ANN))
+    live.changed()
+    # The next diff comes later, so those who hear no more from here on know as much as:
+    known = live.known()
+    assert known == {"stays", "leaves", "leaves later"}
+    live.members.leave("leaves later")
+    live.members.join(Member("joins later", ANN))
+    live.members.update("stays", {"status": 5})
+    missed = live.since(known)
+    assert missed["doc"] == "notes"
+    assert [each["id"] for each in missed["joined"]] == ["joins", "joins later"]
+    assert missed["left"] == ["leaves", "leaves later"]
+    assert [(each["id"], each["status"]) for each in missed["updated"]] == [("stays", 5)]
+    live.close()
+
+
+async def test_whoever_missed_nothing_hears_of_those_who_are_there() -> None:
+    live = roster(Ear())
+    live.members.join(Member("m1", ANN))
+    assert live.known() == frozenset()
+    live.members.take_diff()
+    difference = live.since(live.known())
+    assert (difference["joined"], difference["left"]) == ([], [])
+    assert [each["id"] for each in difference["updated"]] == ["m1"]
