@@ -17,6 +17,7 @@ from stretto_server.engine.timers import NEVER, Timers
 
 CLOSING_MS: Final = 1_000
 """How long a peer may take to answer a close frame before its transport is ended."""
+NORMAL: Final = 1000
 PROTOCOL_ERROR: Final = 1002
 HIGH_WATER: Final = 64 * 1024
 
@@ -92,12 +93,19 @@ class WebSocketConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand messages over; answer what RFC 6455 wants answered."""
         socket = self.socket
-        text = self._reader.whole_text(data)
+        text = self._reader.whole_text(data) if not self._held else None
         if text is not None:
             if not self._closing:
                 socket.frame_received(self, text)
             return
-        for event in self._reader.feed(data):
+        self._unread.extend(self._reader.feed(data))
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Handle what was received, until there is too much of it: one read brings thousands."""
+        socket, unread = self.socket, self._unread
+        while unread and not self._held:
+            event = unread.popleft()
             kind = type(event)
             if kind is str or kind is bytes:
                 if not self._closing:
@@ -116,6 +124,7 @@ class WebSocketConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Tell the session."""
         self._transport = None
+        self._unread = NOTHING
         self.socket.timers.set(self, None)
         self.socket.connection_lost(self, error=error is not None)
 
@@ -142,7 +151,11 @@ class WebSocketConnection(asyncio.Protocol):
             self._transport.write(data)
 
     def close(self, code: int) -> None:
-        """Send a close frame; the transport ends with the peer's answer, or soon."""
+        """Send a close frame; the transport ends with the peer's answer, or soon.
+
+        At once where the peer is told of an error: RFC 6455, "7.1.7. Fail the WebSocket
+        Connection".
+        """
         if self._transport is None or self._closing:
             return
         self.write(close_frame(code))
@@ -150,6 +163,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._transport.resume_reading()
         timers = self.socket.timers
         timers.set(self, timers.now() + CLOSING_MS)
+        if code != NORMAL:
+            self._transport.close()
 
     def abort(self) -> None:
         """End the transport at once, whatever it holds."""
@@ -195,5 +210,5 @@ class WebSocketConnection(asyncio.Protocol):
 def close_code(violation: Reason | None) -> int:
     """Return the status that tells a peer what it did wrong; 1000 where it did nothing."""
     if violation is None:
-        return 1000
+        return NORMAL
     return CLOSE_CODES.get(violation, PROTOCOL_ERROR)

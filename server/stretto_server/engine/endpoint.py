@@ -280,9 +280,8 @@ class Endpoint:
             if not waiting.done():
                 return HandedOver()
             response = self._response(request, waiting.result(), headers)
-            if isinstance(waiting.result(), do.Refuse):
-                # There may be a body that nobody will read.
-                response.force_close()
+            if isinstance(waiting.result(), do.Refuse) and not request.content.is_eof():
+                await _answer_and_hang_up(request, response)
             return response
         finally:
             if reading is not None and not reading.done():
@@ -341,6 +340,18 @@ class Endpoint:
 async def first_of(*futures: "asyncio.Future[Any]") -> None:
     """Wait until one of them is done. Cancelling is safe."""
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _answer_and_hang_up(request: web.BaseRequest, response: web.Response) -> None:
+    """Answer a request whose body nobody will read; aiohttp would wait for its end."""
+    response.force_close()
+    try:
+        await response.prepare(request)
+        await response.write_eof()
+    except ConnectionError:
+        pass
+    if request.transport is not None:
+        request.transport.close()
 
 
 def _accepted_coding(request: web.BaseRequest) -> web.ContentCoding | None:

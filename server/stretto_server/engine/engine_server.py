@@ -24,6 +24,7 @@ from stretto_server.engine.endpoint import Endpoint
 from stretto_server.engine.engine_socket import EngineSocket, Observer
 from stretto_server.engine.handover import check_aiohttp
 from stretto_server.engine.origins import Allowed, Origins
+from stretto_server.engine.quiet import keep_quiet
 from stretto_server.engine.timers import Timers
 
 REPORT_S: Final = 60.0
@@ -158,6 +159,7 @@ class EngineServer:
 
     def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
         """Serve an application's path; its shutdown closes every client."""
+        keep_quiet()
         path = f"/{engineio_path.strip('/')}/"
         app.router.add_route("*", path, self.handle_request)
         app.on_shutdown.append(self._shut_down)

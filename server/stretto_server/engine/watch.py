@@ -49,7 +49,8 @@ class Watch(asyncio.Protocol):
         if not self.lost.done() and self._drained is not None:
             self._transport.abort()
             return False
-        return not self.lost.done()
+        # A write that failed is told in the next turn only.
+        return not self.lost.done() and not self._transport.is_closing()
 
     def data_received(self, data: bytes) -> None:
         """Pass it on: the next request may come already."""
