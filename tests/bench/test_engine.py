@@ -11,9 +11,11 @@ import pytest
 
 from bench.engine import generator, suite
 from bench.engine.__main__ import build_parser
-from bench.engine.contenders import OURS, SOCKETIO
+from bench.engine.contenders import OURS, SOCKETIO, contender
 from bench.engine.process import generate, serving
 from bench.engine.report import (
+    README,
+    RESULTS,
     Claim,
     markdown,
     row_of,
@@ -148,6 +150,20 @@ def test_tables_of_other_runs_are_kept(tmp_path: Path) -> None:
         with_table("no markers", "engine", made)
 
 
+def test_the_readme_shows_what_the_results_say() -> None:
+    text = README.read_text()
+    for name, table in json.loads(RESULTS.read_text())["tables"].items():
+        assert with_table(text, name, table) == text
+    table = json.loads(RESULTS.read_text())["tables"]["engine"]
+    assert table == table_of(
+        suite.TITLE,
+        suite.CLAIMS,
+        {name: Found(**one) for name, one in table["measurements"].items()},
+        {key: table[key] for key in ("machine", "versions", "rounds", "quick")},
+    )
+    assert table["rounds"] >= 5
+
+
 def compressed(text: bytes) -> bytes:
     """Return a message as RFC 7692 has it."""
     packer = zlib.compressobj(wbits=-15)
@@ -193,3 +209,31 @@ def test_rows_are_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         build_parser().parse_args(["--rows", "nothing"])
     assert "there is no nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "server"),
+    [
+        ("broadcast", {"clients": 5, "window": 16, "warm": 0.1, "seconds": 0.2}, {}),
+        ("ack", {"clients": 3, "warm": 0.1, "seconds": 0.2}, {"handlers": "async"}),
+        ("idle", {"clients": 20, "first": 10, "hold": 0}, {}),
+        ("stay", {"clients": 20, "hold": 3}, {"ping_interval": 1}),
+        ("leave", {"clients": 20}, {}),
+    ],
+)
+def test_the_generator_drives_our_server(
+    mode: str, options: Mapping[str, float], server: Mapping[str, object]
+) -> None:
+    with contender(OURS, server) as started:
+        figures = generator.load(started, mode, options)
+        assert started.cpu_s() > 0
+        assert started.rss_bytes() > 1_000_000
+    assert figures["seconds"] > 0
+    assert figures.get("stayed", 20) == 20
+
+
+def test_compression_is_seen_on_the_wire() -> None:
+    options = {"clients": 5, "bytes": 1_024, "warm": 0.1, "seconds": 0.2}
+    with contender(OURS, {"compression": True}) as started:
+        figures = generator.load_compressed(started, "broadcast", options)
+    assert 0 < figures["frame_bytes"] < 1_000
