@@ -1,6 +1,8 @@
 """Who may import whom. The table is the rule; ARCHITECTURE.md explains it."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,23 @@ CONCRETE = {
     "stretto_server.journal.redis",
     "stretto_server.journal.sqlite",
     "stretto_server.bus.local",
+    "stretto_server.bus.stock",
 }
+NAMES_CONCRETE = {
+    # A server of python-socketio and its manager, which is the bus, belong together.
+    "stretto_server.sockets": {"stretto_server.bus.local"},
+    "stretto_server.stock_sockets": {"stretto_server.bus.stock"},
+    # What slow readers missed is what that bus held back.
+    "stretto_server.slow_readers": {"stretto_server.bus.local"},
+}
+ENGINE = "stretto_server.engine"
+USE_SOCKETIO = {
+    *(f"{ENGINE}.compatibility", f"{ENGINE}.room_manager"),
+    *(f"{ENGINE}.memberships", f"{ENGINE}.socket_server"),
+    *("stretto_server.stock_sockets", "stretto_server.bus.stock"),
+    "stretto_client.transport",
+}
+USE_ENGINEIO = {"stretto_server.stock_sockets", "stretto_server.bus.stock"}
 LEAVES = {"stretto_server.wire_json"}
 SERVICES = {
     *("documents", "rooms", "open_document", "document_registry"),
@@ -88,9 +106,7 @@ def test_packages_point_one_way(name: str) -> None:
 def test_only_the_composition_root_names_concrete_journals_and_buses(name: str) -> None:
     if name == "stretto_server.app" or name in CONCRETE:
         return
-    named = imports(name) & CONCRETE
-    # python-socketio's server needs the manager's own class.
-    assert named <= ({"stretto_server.bus.local"} if name == "stretto_server.sockets" else set())
+    assert imports(name) & CONCRETE <= NAMES_CONCRETE.get(name, set())
 
 
 @pytest.mark.parametrize("name", list(MODULES))
@@ -102,8 +118,9 @@ def test_nobody_imports_what_is_above_it(name: str) -> None:
         assert "stretto_server.app" not in used
     if parts[:2] in (["stretto_server", "journal"], ["stretto_server", "bus"]):
         ours = {one for one in used if one.startswith("stretto_server")} - LEAVES
-        shared = (".".join(parts[:2]), "stretto_server.redis_client.")
-        assert all(one.startswith(shared) for one in ours)
+        shared = [".".join(parts[:2]), "stretto_server.redis_client."]
+        shared += [f"{ENGINE}."] if name == "stretto_server.bus.local" else []
+        assert all(one.startswith(tuple(shared)) for one in ours)
     if parts[:2] == ["stretto_server", "redis_client"]:
         ours = {one for one in used if one.startswith("stretto_")}
         assert all(one.startswith("stretto_server.redis_client") for one in ours)
@@ -128,18 +145,40 @@ def test_there_are_no_cycles() -> None:
         visit(name, ())
 
 
+def users(*libraries: str) -> set[str]:
+    """Return the modules that import one of several packages."""
+    return {
+        name for name in MODULES if any(one.partition(".")[0] in libraries for one in imports(name))
+    }
+
+
 def test_socketio_is_imported_in_few_places() -> None:
-    allowed = {
-        "stretto_server.sockets",
-        "stretto_server.bus.local",
-        "stretto_client.transport",
-    }
-    users = {
-        name
-        for name in MODULES
-        if any(one.partition(".")[0] in ("socketio", "engineio") for one in imports(name))
-    }
-    assert users <= allowed
+    assert users("socketio") <= USE_SOCKETIO
+    # Our engine takes nothing of the other one's.
+    assert users("engineio") <= USE_ENGINEIO
+
+
+def in_engine(name: str) -> bool:
+    return name == ENGINE or name.startswith(f"{ENGINE}.")
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if in_engine(name)])
+def test_the_engine_needs_nothing_else_of_ours(name: str) -> None:
+    ours = {one for one in imports(name) if one.startswith("stretto_")}
+    others = {one for one in ours if not in_engine(one)} - LEAVES
+    assert all(one.startswith("stretto_core.eio") for one in others)
+
+
+def test_the_engine_is_usable_without_the_rest() -> None:
+    script = "import sys, stretto_server.engine; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = {name for name in done.stdout.split() if name in MODULES}
+    packages = {"stretto_core", "stretto_server"}
+    rest = {name for name in loaded - packages - LEAVES if not in_engine(name)}
+    assert all(name.startswith("stretto_core.eio") for name in rest)
+    assert f"{ENGINE}.socket_server" in loaded
 
 
 def test_only_settings_reads_the_environment() -> None:
