@@ -179,6 +179,7 @@ class _Reader:
             "ping_interval": self._number("STRETTO_PING_INTERVAL", 25.0),
             "ping_timeout": self._number("STRETTO_PING_TIMEOUT", 20.0),
             "connect_timeout": self._number("STRETTO_CONNECT_TIMEOUT", 10.0),
+            "compression": self._flag("STRETTO_COMPRESSION"),
             "token_grace": self._number("STRETTO_TOKEN_GRACE", 30.0),
             "token_audience": self._text("STRETTO_TOKEN_AUDIENCE"),
             "token_issuer": self._text("STRETTO_TOKEN_ISSUER"),

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import socketio
+from aiohttp import web
 
 from stretto_server import RealtimeServer
 from stretto_server.auth import issue_token
@@ -100,6 +102,27 @@ async def test_the_javascript_of_the_readme(server: RealtimeServer) -> None:
         program.unlink()
     assert output == "Hello World saved\n"
     assert await server.documents.read("doc-123") == "Hello World"
+
+
+async def test_the_application_on_the_engine() -> None:
+    scope: dict[str, Any] = {}
+    exec(block("docs/engine.md", "test: engine"), scope)
+    runner = web.AppRunner(scope["app"])
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    welcomed: list[Any] = []
+    clients = [socketio.AsyncClient() for _ in range(2)]
+    for client in clients:
+        client.on("welcome", welcomed.append)
+        client.on("question", lambda question: question)
+        await client.connect(url, transports=["websocket"])
+    assert await clients[0].call("say", "Hello") == 5
+    assert await clients[0].call("ask_all", "well?") == [2, 0]
+    assert [each["sid"] for each in welcomed] == [client.get_sid() for client in clients]
+    for client in clients:
+        await client.disconnect()
+    await runner.cleanup()
 
 
 @pytest.mark.parametrize(
