@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +34,9 @@ def contender(name: str, options: Mapping[str, Any]) -> Iterator[Server]:
 
 
 def check_peers() -> None:
-    """Raise RuntimeError when Node's packages are not installed."""
+    """Raise RuntimeError when Node or its packages are not installed."""
+    if shutil.which("node") is None:
+        raise RuntimeError("node is missing: Node.js 20 or newer runs the peers")
     if not (PEERS / "node_modules").is_dir():
         raise RuntimeError(f"the peers are not installed: (cd {PEERS} && npm ci)")
 
