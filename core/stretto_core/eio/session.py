@@ -322,7 +322,9 @@ class Session:
         """
         if self.phase is Phase.OPEN:
             self.phase = Phase.CLOSING
-            self._closing_by = now + self._settings.close_timeout
+            # A peer may not be silent for longer than in an open session.
+            silence = self._settings.ping_interval + self._settings.ping_timeout
+            self._closing_by = now + min(self._settings.close_timeout, silence)
             if self._trial is not None and not self._trial.works:
                 self._drop_trial()
             self._actions.append(do.Closed(CloseReason.SERVER_DISCONNECT))

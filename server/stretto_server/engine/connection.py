@@ -1,18 +1,21 @@
 """A WebSocket after its handshake: bytes to the session, frames to the transport."""
 
 import asyncio
+from collections import deque
 from typing import Final, Protocol
 
 from stretto_core.eio.violations import Reason, Violation
 from stretto_core.eio.websocket import (
     CLOSE_CODES,
     Close,
+    Event,
     FrameReader,
     Opcode,
     Ping,
     close_frame,
     encode_frame,
 )
+from stretto_server.engine.reset import reset
 from stretto_server.engine.timers import NEVER, Timers
 
 CLOSING_MS: Final = 1_000
@@ -53,8 +56,8 @@ class WebSocketConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        *("_closing", "_full", "_greeting", "_ping", "_reader", "_transport", "deflate_from"),
-        *("due", "number", "socket", "watched"),
+        *("_closing", "_full", "_greeting", "_held", "_ping", "_reader", "_transport"),
+        *("_unread", "deflate_from", "due", "number", "socket", "watched"),
     )
 
     def __init__(
@@ -67,6 +70,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._reader = reader
         self._closing = False
         self._full = False
+        self._held = False
+        self._unread: deque[Event] | None = None
         self._ping: bytes | None = None
         self._greeting = b""
         self._transport: asyncio.Transport | None = None
@@ -98,14 +103,20 @@ class WebSocketConnection(asyncio.Protocol):
             if not self._closing:
                 socket.frame_received(self, text)
             return
-        self._unread.extend(self._reader.feed(data))
-        self._read_on()
+        events = self._reader.feed(data)
+        if self._unread is not None:
+            self._unread.extend(events)
+        elif events:
+            self._read(deque(events))
 
-    def _read_on(self) -> None:
-        """Handle what was received, until there is too much of it: one read brings thousands."""
-        socket, unread = self.socket, self._unread
-        while unread and not self._held:
-            event = unread.popleft()
+    def _read(self, events: deque[Event]) -> None:
+        """Handle what was received, or keep it: one read may bring thousands too many."""
+        socket = self.socket
+        while events:
+            if self._held:
+                self._unread = events
+                return
+            event = events.popleft()
             kind = type(event)
             if kind is str or kind is bytes:
                 if not self._closing:
@@ -123,8 +134,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell the session."""
-        self._transport = None
-        self._unread = NOTHING
+        self._transport = self._unread = None
         self.socket.timers.set(self, None)
         self.socket.connection_lost(self, error=error is not None)
 
@@ -145,10 +155,12 @@ class WebSocketConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Write frames; nothing happens after the end."""
-        if self._transport is not None and not self._closing:
+        transport = self._transport
+        # A transport that is lost already says so later, and complains of each write until then.
+        if transport is not None and not self._closing and not transport.is_closing():
             if self._greeting:
                 data, self._greeting = self._greeting + data, b""
-            self._transport.write(data)
+            transport.write(data)
 
     def close(self, code: int) -> None:
         """Send a close frame; the transport ends with the peer's answer, or soon.
@@ -160,7 +172,7 @@ class WebSocketConnection(asyncio.Protocol):
             return
         self.write(close_frame(code))
         self._closing = True
-        self._transport.resume_reading()
+        self.resume_reading()
         timers = self.socket.timers
         timers.set(self, timers.now() + CLOSING_MS)
         if code != NORMAL:
@@ -170,16 +182,21 @@ class WebSocketConnection(asyncio.Protocol):
         """End the transport at once, whatever it holds."""
         if self._transport is not None:
             self._closing = True
-            self._transport.abort()
+            reset(self._transport)
 
     def pause_reading(self) -> None:
         """Take nothing from the peer for a while: TCP makes it wait."""
         if self._transport is not None and not self._closing:
+            self._held = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Take what the peer sends again."""
-        if self._transport is not None:
+        """Take what the peer sends again, and first what it had sent."""
+        self._held = False
+        unread, self._unread = self._unread, None
+        if unread is not None:
+            self._read(unread)
+        if self._transport is not None and not self._held:
             self._transport.resume_reading()
 
     def tick(self, _now: int) -> None:

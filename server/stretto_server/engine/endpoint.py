@@ -31,6 +31,7 @@ from stretto_server.engine.handover import (
     wants_websocket,
 )
 from stretto_server.engine.origins import Origins
+from stretto_server.engine.reset import reset
 from stretto_server.engine.watch import Watch
 
 TURNS: Final = 5
@@ -248,7 +249,7 @@ class Endpoint:
                         await response.prepare(request)
                         await response.write_eof()
                 except (ConnectionError, TimeoutError):
-                    transport.abort()
+                    reset(transport)
                     return HandedOver()
                 sent = await watch.written(self._server.write_timeout_ms / 1000)
                 return response if sent else HandedOver()

@@ -28,6 +28,8 @@ class Pause(Flag):
 
     EVENTS = auto()
     """Too many of its events are handled."""
+    CHANGES = auto()
+    """It joins and leaves too often."""
     SLOW = auto()
     """It takes too slowly what it gets."""
 
@@ -222,7 +224,7 @@ class EngineSocket:
         if not self.paused and self.connection is not None:
             self.connection.pause_reading()
         self.paused |= why
-        if self.connection is not None or why is Pause.EVENTS:
+        if self.connection is not None or why is not Pause.SLOW:
             self.core.stop_reading()
 
     def resume_reading(self, why: Pause) -> None:

@@ -85,11 +85,21 @@ class SocketClient:
     ``greeted`` tells whether it ever asked to join a namespace.
 
     ``running`` counts events whose handlers run, ``waiting`` holds those that may not yet;
-    both only while there are any.
+    both only while there are any. ``changing`` counts how often it joins or leaves just now.
     """
 
     __slots__ = (
-        *("changes", "decoder", "due", "gone", "greeted", "members", "running", "socket"),
+        *(
+            "changes",
+            "changing",
+            "decoder",
+            "due",
+            "gone",
+            "greeted",
+            "members",
+            "running",
+            "socket",
+        ),
         *("waiting", "watched"),
     )
 
@@ -98,6 +108,7 @@ class SocketClient:
         self.decoder = decoder
         self.members: dict[str, Member] = {}
         self.changes: dict[str, Any] | None = None
+        self.changing = 0
         self.running = 0
         self.waiting: deque[Any] | None = None
         self.greeted = False

@@ -13,7 +13,7 @@ from stretto_core.eio.actions import CloseReason
 from stretto_core.eio.socketio import PacketType, SocketPacket
 from stretto_server.engine.codecs import Codec
 from stretto_server.engine.engine_server import EngineServer, takes
-from stretto_server.engine.engine_socket import EngineSocket
+from stretto_server.engine.engine_socket import EngineSocket, Pause
 from stretto_server.engine.event_queue import EventQueue
 from stretto_server.engine.members import Member, MemberState, SocketClient
 from stretto_server.engine.recovery import Recoveries, Returning, without_recovery
@@ -22,6 +22,8 @@ logger = logging.getLogger("stretto_server.engine")
 
 FAILED: Final = {"message": "Internal server error"}
 """What a client is told whose ``connect`` handler raised."""
+MOST_CHANGES: Final = 50
+"""How often a client may join or leave at the same time; then it is not read from."""
 INVALID_NAMESPACE: Final = {"message": "Invalid namespace"}
 
 
@@ -95,9 +97,15 @@ class Memberships(socketio.AsyncServer):  # type: ignore[misc]
         if client.changes is None:
             client.changes = {}
         client.changes[namespace] = task
+        client.changing += 1
+        if client.changing == MOST_CHANGES + 1:
+            client.socket.pause_reading(Pause.CHANGES)
         task.add_done_callback(lambda _: self._changed(client, namespace, task))
 
     def _changed(self, client: SocketClient, namespace: str, task: "asyncio.Future[None]") -> None:
+        client.changing -= 1
+        if client.changing == MOST_CHANGES:
+            client.socket.resume_reading(Pause.CHANGES)
         if client.changes is not None and client.changes.get(namespace) is task:
             del client.changes[namespace]
             if not client.changes:

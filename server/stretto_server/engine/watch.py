@@ -8,6 +8,8 @@ import asyncio
 from types import TracebackType
 from typing import Any, Self, cast
 
+from stretto_server.engine.reset import reset
+
 
 class Watch(asyncio.Protocol):
     """A context manager around a request's transport; ``lost`` tells that the client is gone."""
@@ -47,7 +49,7 @@ class Watch(asyncio.Protocol):
                 return_when=asyncio.FIRST_COMPLETED,
             )
         if not self.lost.done() and self._drained is not None:
-            self._transport.abort()
+            reset(self._transport)
             return False
         # A write that failed is told in the next turn only.
         return not self.lost.done() and not self._transport.is_closing()
