@@ -8,6 +8,7 @@ themselves cost about a microsecond per operation and are counted in.
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import random
@@ -293,14 +294,19 @@ def run(sizes: Sizes, folder: Path, journals: Sequence[str] = JOURNALS) -> Table
     cases = [(workload, kind) for workload in sizes.workloads for kind in journals]
     found: dict[tuple[Workload, str], list[Figures]] = {case: [] for case in cases}
     cpus = available_cpus()
+    thresholds = gc.get_threshold()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {cpus[-1]})
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # as a server does
     try:
         for number in range(sizes.runs):
             for workload, kind in cases:
                 progress(f"run {number + 1} of {sizes.runs}, {workload.name}, {kind}")
                 found[workload, kind].append(uvloop.run(measure(workload, kind, sizes, folder)))
     finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cpus)
     rows = [_row(workload, kind, found[workload, kind]) for workload, kind in cases]

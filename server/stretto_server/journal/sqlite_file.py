@@ -89,6 +89,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 """What leads from each schema version (``user_version``) to the next. Only ever appended to."""
 
 WRITER_SETTINGS: Final = (
+    # Of a new file; an old one keeps its own. A commit writes whole pages, each by itself.
+    "PRAGMA page_size = 8192",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     # Without these two, macOS leaves what was synchronised in the drive's cache.

@@ -7,6 +7,7 @@ after the commit, all of a group in one call into the event loop.
 """
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -214,7 +215,7 @@ class TransactionThread(Generic[Connection]):
 def _identity(path: Path) -> tuple[int, int] | None:
     """Return what tells the file at ``path`` from every other; None when there is none."""
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino
