@@ -21,6 +21,8 @@ from stretto_server.engine.timers import NEVER, Timers
 MOST_PENDING: Final = 64
 """Frames gathered for one connection in one turn; more leave at once, so that its transport
 can say that it is full."""
+LARGE: Final = 16 * 1024
+"""A frame of so many bytes leaves at once as well, with those before it."""
 
 
 class Pause(Flag):
@@ -168,7 +170,7 @@ class EngineSocket:
                 self.server.begin_gathering()
             gathered.append(self)
         pending.append(frames)
-        if len(pending) >= MOST_PENDING:
+        if len(pending) >= MOST_PENDING or len(frames) >= LARGE:
             self.flush()
 
     def _send_slowly(self, encoded: Encoded, volatile: bool) -> None:

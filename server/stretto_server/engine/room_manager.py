@@ -8,7 +8,7 @@ import socketio
 
 from stretto_core.eio.socketio import RESERVED_EVENTS, PacketType, SocketPacket
 from stretto_server.engine.encoded import Encoded
-from stretto_server.engine.engine_socket import MOST_PENDING, EngineSocket
+from stretto_server.engine.engine_socket import LARGE, MOST_PENDING, EngineSocket
 from stretto_server.engine.members import Member, MemberState
 
 EVERYBODY = None
@@ -236,6 +236,7 @@ class RoomManager(socketio.AsyncManager):  # type: ignore[misc]
     ) -> None:
         """Send the same packet to many; those who cannot take it at once get it later."""
         frames = encoded.frames
+        most = MOST_PENDING if len(frames) < LARGE else 1
         eio = self.server.eio
         gathered = eio.gathered
         for member in audience:
@@ -251,7 +252,7 @@ class RoomManager(socketio.AsyncManager):  # type: ignore[misc]
                     eio.begin_gathering()
                 gathered.append(socket)
             pending.append(frames)
-            if len(pending) >= MOST_PENDING:
+            if len(pending) >= most:
                 cast(EngineSocket, socket).flush()
 
     # Acks.
