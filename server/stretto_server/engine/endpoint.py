@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -23,7 +24,7 @@ from stretto_server.engine.connection import WebSocketConnection
 from stretto_server.engine.engine_socket import EngineSocket, Host
 from stretto_server.engine.environ import Handshake
 from stretto_server.engine.handover import (
-    HandedOver,
+    HANDED_OVER,
     accept_key,
     fast_unmask,
     offers_deflate,
@@ -86,7 +87,7 @@ class Endpoint:
         headers = server.origins.headers(request, allowed=allowed)
         if request.method == "OPTIONS":
             return web.Response(text="ok", headers=headers)
-        query = request.query
+        query = _query(request)
         socket = server.sockets.get(query.get("sid", ""))
         core = socket.core if socket is not None else None
         upgrade = wants_websocket(request)
@@ -163,7 +164,7 @@ class Endpoint:
         if taken is None:
             server.forget(socket)
             server.observer.closed(socket, do.CloseReason.TRANSPORT_CLOSE)
-            return HandedOver()
+            return HANDED_OVER
         server.sockets[socket.sid] = socket
         socket.connection = connection
         socket.deflate_from = connection.deflate_from
@@ -174,7 +175,7 @@ class Endpoint:
         socket.open(core, actions)
         if taken.tail:
             connection.data_received(taken.tail)
-        return HandedOver()
+        return HANDED_OVER
 
     def _connection(self, request: web.BaseRequest, socket: EngineSocket) -> WebSocketConnection:
         server = self._server
@@ -204,7 +205,7 @@ class Endpoint:
             socket.perform([one for one in actions if not isinstance(one, do.CloseWebSocket)])
             if taken.tail:
                 connection.data_received(taken.tail)
-        return HandedOver()
+        return HANDED_OVER
 
     # Long-polling.
 
@@ -236,11 +237,11 @@ class Endpoint:
         sent = False
         try:
             if transport is None:
-                return HandedOver()
+                return HANDED_OVER
             with Watch(transport) as watch:
                 await first_of(waiting, watch.lost)
                 if not waiting.done():
-                    return HandedOver()
+                    return HANDED_OVER
                 answer = waiting.result()
                 response = self._response(request, answer, headers)
                 watch.expect_everything()
@@ -250,9 +251,9 @@ class Endpoint:
                         await response.write_eof()
                 except (ConnectionError, TimeoutError):
                     reset(transport)
-                    return HandedOver()
+                    return HANDED_OVER
                 sent = await watch.written(self._server.write_timeout_ms / 1000)
-                return response if sent else HandedOver()
+                return response if sent else HANDED_OVER
         finally:
             del self._answers[number]
             socket.perform(core.poll_sent(number) if sent else core.poll_aborted(number))
@@ -277,9 +278,9 @@ class Endpoint:
                     socket.perform(core.post_aborted(number))
                 else:
                     socket.perform(core.post(number, body, self._server.timers.now()))
-                    await self._read_on(socket, number, waiting)
+                    await self._read_on(request, socket, number, waiting)
             if not waiting.done():
-                return HandedOver()
+                return HANDED_OVER
             response = self._response(request, waiting.result(), headers)
             if isinstance(waiting.result(), do.Refuse) and not request.content.is_eof():
                 await _answer_and_hang_up(request, response)
@@ -291,6 +292,7 @@ class Endpoint:
 
     async def _read_on(
         self,
+        request: web.BaseRequest,
         socket: EngineSocket,
         number: int,
         waiting: "asyncio.Future[do.Respond | do.Refuse]",
@@ -301,7 +303,10 @@ class Endpoint:
         while core.unread and not waiting.done():
             await asyncio.sleep(0)
             await socket.reading()
-            socket.perform(core.read_on(number, self._server.timers.now()))
+            if request.transport is None or request.transport.is_closing():
+                socket.perform(core.post_aborted(number))  # nobody waits for what may take long
+            else:
+                socket.perform(core.read_on(number, self._server.timers.now()))
 
     async def _body(self, request: web.BaseRequest, socket: EngineSocket) -> bytes | None:
         """Read a body, or a part of it that is too long already; None when it breaks off."""
@@ -353,6 +358,16 @@ async def _answer_and_hang_up(request: web.BaseRequest, response: web.Response) 
         pass
     if request.transport is not None:
         request.transport.close()
+
+
+def _query(request: web.BaseRequest) -> Mapping[str, str]:
+    """Return the query; plain ones need no library, and nearly all are."""
+    raw = request.raw_path.partition("?")[2]
+    if "%" in raw or "+" in raw or "#" in raw:
+        return request.query
+    # Of several values the first one counts.
+    pairs = [pair.partition("=") for pair in raw.split("&")]
+    return {name: value for name, _, value in reversed(pairs)}
 
 
 def _accepted_coding(request: web.BaseRequest) -> web.ContentCoding | None:

@@ -2,9 +2,17 @@
 
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from aiohttp import web
+
+
+@lru_cache(500)
+def _key(name: bytes) -> str:
+    """Return where a header is in an environ (PEP 3333)."""
+    key = name.decode("utf-8", "surrogateescape").upper().replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +72,10 @@ class Handshake:
             environ["aiohttp.request"] = request
             environ["wsgi.input"] = request.content
         for raw_name, raw_value in self.headers:
-            name = raw_name.decode("utf-8", "surrogateescape").upper().replace("-", "_")
+            name = _key(raw_name)
             value = raw_value.decode("utf-8", "surrogateescape")
-            if name not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-                name = f"HTTP_{name}"
-                if name in environ:
-                    value = f"{environ[name]},{value}"
+            if name in environ and name.startswith("HTTP_"):
+                value = f"{environ[name]},{value}"
             environ[name] = value
         environ["wsgi.url_scheme"] = environ.get("HTTP_X_FORWARDED_PROTO", self.scheme)
         return environ

@@ -5,11 +5,9 @@ its keep-alive timer go, and only the transport stays.
 """
 
 import asyncio
-import base64
 import binascii
 import hashlib
-from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -37,6 +35,10 @@ class HandedOver(web.StreamResponse):
     def keep_alive(self) -> bool | None:
         """Let aiohttp end its own part."""
         return False
+
+
+HANDED_OVER: Final = HandedOver()
+"""The same for everybody: it says nothing."""
 
 
 def wants_websocket(request: web.BaseRequest) -> bool:
@@ -68,15 +70,16 @@ def accept_key(request: web.BaseRequest) -> bytes | None:
     if version != "13" or "upgrade" not in [one.strip() for one in tokens.split(",")]:
         return None
     try:
-        if len(base64.b64decode(key, validate=True)) != 16:
+        raw = key.encode("ascii")
+        if len(binascii.a2b_base64(raw, strict_mode=True)) != 16:
             return None
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
-    return base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest())
+    proof = hashlib.sha1(raw + _GUID, usedforsecurity=False).digest()
+    return binascii.b2a_base64(proof, newline=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """A transport, the answer that is to be written to it, and what was read behind the request."""
 
     transport: asyncio.Transport
