@@ -157,15 +157,25 @@ def test_a_peer_that_closes_and_does_not_go_is_cut_off() -> None:
 def test_this_side_closes() -> None:
     stage = Stage()
     stage.connection.write(b"last")
-    stage.connection.close(1009)
     stage.connection.close(1000)
+    stage.connection.close(1009)
     stage.connection.write(b"too late")
-    assert stage.transport.written == b"last" + close_frame(1009)
+    assert stage.transport.written == b"last" + close_frame(1000)
     assert not stage.transport.closing
     stage.receive(message("late"), Frame(Opcode.PING, b"p"))
     stage.receive(message("later"), Frame(9, b"x", masked=False))
     assert stage.told == []
-    assert stage.transport.written == b"last" + close_frame(1009)
+    assert stage.transport.written == b"last" + close_frame(1000)
+
+
+def test_a_peer_that_did_something_wrong_is_not_waited_for() -> None:
+    stage = Stage()
+    stage.connection.close(1009)
+    assert stage.transport.written == close_frame(1009)
+    assert stage.transport.closing
+    assert not stage.transport.aborted
+    stage.clock.advance(CLOSING_MS + 1)
+    assert stage.transport.aborted
 
 
 def test_the_peers_answer_ends_it() -> None:
@@ -199,6 +209,50 @@ def test_reading_stops_and_goes_on() -> None:
     stage.connection.pause_reading()
     stage.connection.resume_reading()
     assert stage.transport.reading
+
+
+def test_what_was_read_already_waits_while_nothing_is_to_be_taken() -> None:
+    stage = Stage()
+    told = stage.owner.told
+
+    class Busy(Owner):
+        def frame_received(self, connection: WebSocketConnection, frame: str | bytes) -> None:
+            told.append(frame)
+            if frame in ("a", "c"):
+                connection.pause_reading()
+
+    stage.connection.socket = Busy(stage.owner.timers)
+    stage.receive(message("a"), Frame(Opcode.PING, b"p"), message("b"), message("c"))
+    stage.receive(message("d"))
+    assert told == ["a"]
+    assert stage.transport.written == b""
+    stage.connection.resume_reading()
+    assert told == ["a", "b", "c"]
+    assert stage.transport.written == encode_frame(Opcode.PONG, b"p")
+    assert not stage.transport.reading
+    stage.connection.resume_reading()
+    assert told == ["a", "b", "c", "d"]
+    assert stage.transport.reading
+    stage.receive(message("e"))
+    assert told[-1] == "e"
+
+
+def test_a_close_frame_that_was_read_already_is_heard_at_the_end() -> None:
+    stage = Stage()
+    stage.connection.pause_reading()
+    stage.receive(message("late"), frames.close(1000))
+    assert not stage.transport.closing
+    stage.connection.close(1000)
+    assert stage.told == []
+    assert stage.transport.closing
+
+
+def test_nothing_is_written_to_a_transport_that_is_lost_already() -> None:
+    stage = Stage()
+    stage.transport.closing = True
+    stage.connection.write(b"a")
+    stage.receive(Frame(Opcode.PING, b"p"))
+    assert stage.transport.written == b""
 
 
 def test_abort() -> None:

@@ -212,9 +212,7 @@ async def test_a_body_that_waits_is_refused_with_its_session(serve: Serve) -> No
     post = await host.dial()
     await post.start("POST", session.target, "4a")
     socket.abort()
-    answer = await post.response()
-    assert answer.status == 400
-    assert answer.header("Connection") == "close"
+    assert (await post.response()).status == 400
 
 
 @pytest.mark.parametrize(
