@@ -1,6 +1,7 @@
 """Engine.IO 4: "HTTP long-polling", what is sent and received."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -120,9 +121,11 @@ async def test_an_endless_body_is_cut(serve: Serve) -> None:
     head = f"POST {session.target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     await exchange.write(head.encode())
     chunk = b"400\r\n" + b"4" * 1024 + b"\r\n"
-    for _ in range(20):
-        await exchange.write(chunk)
-    assert (await exchange.response()).status in (400, 413)
+    # Who goes on writing may find the connection reset before the answer was read.
+    with contextlib.suppress(ConnectionError):
+        for _ in range(20):
+            await exchange.write(chunk)
+        assert (await exchange.response()).status in (400, 413)
     await session.gone()
 
 
