@@ -107,9 +107,10 @@ class DocumentActor:
             appending.result.cancel()
             refuse(appending.batch, Unavailable("the server stopped"))
             await asyncio.wait([appending.result])
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.wait([self._worker])
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.cancel()
+            await asyncio.wait([worker])
         await self.log.stop()
         self._queue = DocumentQueue()
         self._rest()
@@ -151,6 +152,8 @@ class DocumentActor:
 
     def _go_on(self) -> None:
         """Take from the queue until something has to be waited for, or nothing is left."""
+        if self._appending is not None or self._worker is not None:
+            return None  # a call that :meth:`stop` has overtaken
         self._timer = None
         while (head := self._queue.head) is not None:
             if isinstance(head, Admission):
