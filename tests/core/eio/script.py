@@ -137,6 +137,8 @@ class Player:
             return session.begin_post(post)
         if rest == "aborted":
             return session.post_aborted(post)
+        if rest.startswith("!"):
+            return session.post_refused(post, Reason(rest[1:].strip()))
         if rest == "more":
             return session.read_on(post, self.now)
         return session.post(post, rest.replace("+", "\x1e").encode(), self.now)

@@ -123,6 +123,14 @@ SCRIPTS = {
     g3           → g3!1
     p2 begin     → p2!1
     """,
+    "a post that is refused by its head ends the session": POLLING
+    + """
+    g2               →
+    p1 begin         →
+    p2 ! too_large   →
+    p1 ! too_large   → g2=1; closed: parse error; discard; p1!3
+    p1 ! too_large   →
+    """,
     "a separator alone ends the session": POLLING
     + """
     p1 begin     →
@@ -595,6 +603,12 @@ SCRIPTS = {
     w2           → w2.close
     w1 < 5       → w1>4a; w1.close; discard
     """,
+    "close tells a poll, and then the upgrade happens": TRIED
+    + """
+    close        → closed: server disconnect
+    g2           → g2=1
+    w1 < 5       → w1.close; discard
+    """,
     "close tells a poll during an upgrade": TRIED
     + """
     close        → closed: server disconnect
@@ -777,6 +791,17 @@ def test_nothing_is_written_past_polling() -> None:
     assert (player.session.direct, player.session.writable) == (number("w1"), True)
     player.play("close → closed: server disconnect; w1.close; discard")
     assert (player.session.direct, player.session.writable) == (None, False)
+
+
+def test_whether_a_poll_waits() -> None:
+    player = Player()
+    player.play(POLLING)
+    assert player.session is not None
+    assert not player.session.polled
+    player.play("g2 →")
+    assert player.session.polled
+    player.play("send a → g2=4a")
+    assert not player.session.polled
 
 
 @given(st.text().map("4".__add__) | st.binary())
