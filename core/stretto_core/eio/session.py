@@ -379,6 +379,10 @@ class Session:
             self._flush()
         elif not self._reading:
             self._heartbeat.postpone(now)
+            if self._websocket is not None and self._writable:
+                # Nobody reads here, so only writing finds out that a peer is gone.
+                self._buffer.append(_PING)
+                self._flush()
         else:
             self._end(CloseReason.PING_TIMEOUT, abort=True)
 

@@ -467,18 +467,27 @@ SCRIPTS = {
     + """
     deaf         →
     @300 tick    → w1>2
-    @500 tick    →
+    @500 tick    → w1>2
     @699 tick    →
-    @700 tick    →
+    @700 tick    → w1>2
     @750 hears   →
     @949 tick    →
     @950 tick    → w1.abort; closed: ping timeout; discard
+    """,
+    "nothing is written to a slow reader that is not read from": WEBSOCKET
+    + """
+    deaf         →
+    @300 tick    → w1>2
+    w1 slow      →
+    @500 tick    →
+    w1 fast      →
+    @700 tick    → w1>2
     """,
     "a pong that waited meanwhile counts": WEBSOCKET
     + """
     deaf         →
     @300 tick    → w1>2
-    @500 tick    →
+    @500 tick    → w1>2
     @600 hears   →
     @610 w1 < 3  →
     @909 tick    →
