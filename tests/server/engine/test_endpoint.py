@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from stretto_server.engine import EngineServer
+from stretto_server.engine.endpoint import _accepted_coding, _query
 from stretto_server.engine.engine_socket import Pause
 from tests.server.engine.conformance.exchange import Exchange
 from tests.server.engine.conformance.frames import message
@@ -236,6 +238,58 @@ async def test_a_body_that_breaks_off_ends_its_session(serve: Serve, body: bytes
     post.writer.write_eof()
     await post.ended()
     await eventually(lambda: ends == ["transport error"])
+
+
+async def test_a_body_that_announces_too_much_is_not_read(serve: Serve) -> None:
+    host = await serve(max_http_buffer_size=1_000)
+    session = await Polling.open(host)
+    post = await host.dial()
+    await post.start("POST", session.target, b"", length=1_001)
+    assert (await post.response()).status == 400
+    await post.ended()
+    assert host.violations == {"too_large": 1}
+
+
+def mocked(path: str, **headers: str) -> Any:
+    return make_mocked_request(
+        "GET", path, {name.replace("_", "-"): value for name, value in headers.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/", {}),
+        ("/?", {}),
+        ("/?EIO=4&transport=polling", {"EIO": "4", "transport": "polling"}),
+        ("/?a=1&a=2", {"a": "1"}),
+        ("/?sid", {"sid": ""}),
+        ("/?a=b=c", {"a": "b=c"}),
+        ("/?a=%C3%A9&b=c+d", {"a": "é", "b": "c d"}),
+    ],
+)
+def test_the_short_way_to_a_query(path: str, query: dict[str, str]) -> None:
+    read = _query(mocked(path))
+    assert {name: read[name] for name in read if name} == query
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        (None, None),
+        ("", None),
+        ("br", None),
+        ("gzip", "gzip"),
+        ("br, deflate;q=0.5, gzip", "deflate"),
+        ("GZIP ; q=0", None),
+        ("gzip;q=0.000, deflate;q=0.001", "deflate"),
+        ("*", None),
+    ],
+)
+def test_how_an_answer_may_be_compressed(accepted: str | None, coding: str | None) -> None:
+    headers = {} if accepted is None else {"Accept_Encoding": accepted}
+    found = _accepted_coding(mocked("/", **headers))
+    assert (found and found.value) == coding
 
 
 async def test_handlers_that_aiohttp_cancels_lose_nothing() -> None:

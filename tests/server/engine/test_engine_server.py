@@ -244,12 +244,13 @@ async def test_the_connect_handler_decides(serve: Serve, answer: Any, refusal: A
 async def test_messages_of_every_kind(serve: Serve) -> None:
     server = serve(json=SimpleNamespace(dumps=lambda value, **_options: "JSON"))
     socket = enter(server, "sid")
-    for data in ("é", b"\x00", {"a": 1}, None):
+    for data in ("é", b"\x00", bytearray(b"\x00"), memoryview(b"\x00"), {"a": 1}, None):
         await server.send("sid", data)
     await server.send_packet("sid", engineio.packet.Packet(engineio.packet.MESSAGE, "p"))
     await server.send("nobody", "a")
     await turn()
-    frames = [message_frame(each) for each in ("4é", b"\x00", "4JSON", "4JSON", "4p")]
+    messages: list[str | bytes] = ["4é", *[b"\x00"] * 3, "4JSON", "4JSON", "4p"]
+    frames = [message_frame(each) for each in messages]
     assert transport_of(socket).written == b"".join(frames)
     with pytest.raises(UnicodeEncodeError):
         await server.send("sid", "\ud800")
@@ -488,6 +489,29 @@ async def test_shutdown_does_not_wait_for_the_others(
         await server.shutdown()
     assert list(server.sockets) == ["still deciding"]
     assert socket.closed
+
+
+async def test_nobody_enters_a_server_that_shuts_down() -> None:
+    asked: list[Any] = []
+
+    def allow(request: Any) -> bool:
+        asked.append(request)
+        return True
+
+    server = EngineServer(allow_request=allow)
+    request: Any = object()
+    assert server.allows(request)
+    await server.shutdown()
+    assert not server.allows(request)
+    assert len(asked) == 1
+
+
+async def test_a_close_frame_that_nobody_answers_is_not_waited_for(serve: Serve) -> None:
+    server = serve()
+    transport = transport_of(enter(server, "sid"))
+    async with asyncio.timeout(3):
+        await server.shutdown()
+    assert transport.aborted
 
 
 async def test_shutdown_waits_for_handlers(serve: Serve) -> None:

@@ -11,7 +11,7 @@ from stretto_core.eio.actions import CloseReason
 from stretto_core.eio.violations import Reason
 from stretto_server.engine import SocketServer
 from stretto_server.engine.members import MemberState
-from stretto_server.engine.memberships import FAILED, INVALID_NAMESPACE, Memberships
+from stretto_server.engine.memberships import FAILED, INVALID_NAMESPACE, MOST_CHANGES, Memberships
 from tests.server.engine.peers import Peer, settle
 
 Serve = Callable[..., SocketServer]
@@ -216,6 +216,27 @@ async def test_changes_are_forgotten_when_they_are_over(serve: Serve) -> None:
     await peer.say(*(f"0/{number}," for number in range(5)), "1/3,", "0/3,")
     assert len(peer.client.members) == 5
     assert peer.client.changes is None
+
+
+async def test_whoever_joins_too_often_is_not_read_from_meanwhile(serve: Serve) -> None:
+    server = serve(namespaces="*")
+    gate = asyncio.Event()
+
+    async def connect(namespace: str, sid: str, environ: Any, auth: Any) -> None:
+        await gate.wait()
+
+    server.on("connect", connect, namespace="*")
+    peer = Peer(server, "ann")
+    await peer.say(*(f"0/{number}," for number in range(MOST_CHANGES)))
+    assert peer.transport.reading
+    await peer.say("0/one more,", "0/and another,")
+    assert not peer.transport.reading
+    assert len(peer.client.members) == MOST_CHANGES + 1
+    gate.set()
+    await settle()
+    assert peer.transport.reading
+    assert len(peer.client.members) == MOST_CHANGES + 2
+    assert peer.client.changing == 0
 
 
 async def test_a_change_that_fails_is_logged_and_the_next_one_happens(

@@ -244,6 +244,18 @@ async def test_kinds_of_handlers_are_remembered_but_not_without_end(serve: Serve
 # Packets that are wrong, or not complete.
 
 
+@pytest.mark.parametrize("text", ['2["e"]', "1", '31["a"]', '2/chat,["e"]'])
+async def test_nothing_comes_before_the_first_connect(serve: Serve, text: str) -> None:
+    server = serve()
+    peer = Peer(server, "ann")
+    await peer.say(text)
+    assert peer.heard() == ["<closed 1002>"]
+    assert server.violations == {Reason.UNEXPECTED_TYPE: 1}
+    joined = await Peer.enter(server, "bob", "/elsewhere")
+    await joined.say(text)
+    assert not joined.socket.closed
+
+
 async def test_nobody_hoards_attachments_before_it_joined(serve: Serve) -> None:
     server = serve(namespaces=["/", "/chat"])
     peer = await Peer.enter(server, "ann")
