@@ -116,8 +116,8 @@ def test_wrong_settings_stop_the_constructor(
     monkeypatch.delenv("STRETTO_SECRET", raising=False)
     with pytest.raises(SettingsError, match="no key to check tokens with"):
         make(tmp_path, secret=None)
-    with pytest.raises(SettingsError, match="postgres://"):
-        make(tmp_path, journal="postgres://h/d")
+    with pytest.raises(SettingsError, match="mysql://"):
+        make(tmp_path, journal="mysql://h/d")
     with pytest.raises(SettingsError, match="redis://"):
         make(tmp_path, redis="redis://h")
 
