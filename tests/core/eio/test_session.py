@@ -471,6 +471,7 @@ SCRIPTS = {
     @699 tick    →
     @700 tick    → w1>2
     @750 hears   →
+    @900 tick    → w1>2
     @949 tick    →
     @950 tick    → w1.abort; closed: ping timeout; discard
     """,

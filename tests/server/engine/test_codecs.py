@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from socketio.msgpack_packet import MsgPackPacket
 from socketio.packet import Packet
@@ -309,6 +309,7 @@ fragments = st.sampled_from(
 
 
 @every_codec
+@settings(deadline=None)
 @given(
     st.lists(
         st.binary(max_size=10)

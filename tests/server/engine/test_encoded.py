@@ -1,7 +1,7 @@
 """Each form of a message is made once, and all say the same."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stretto_core.eio.packets import Packet, PacketType
@@ -68,6 +68,7 @@ def test_a_threshold_counts_bytes() -> None:
     assert frame_for("é" * 5, 10) == deflated_frame("é" * 5)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20), st.lists(st.binary(max_size=20), max_size=3))
 def test_polling_and_websockets_get_the_same(text: str, attachments: list[bytes]) -> None:
     text = text.encode("utf-8", "replace").decode()

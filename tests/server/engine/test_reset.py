@@ -37,14 +37,18 @@ async def _end(peer: socket.socket) -> None:
                 await asyncio.sleep(0.01)
 
 
+def read_all(peer: socket.socket) -> None:
+    while peer.recv(1 << 20):
+        pass
+
+
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 def test_a_peer_that_reads_nothing_is_told(run: Callable[..., None]) -> None:
     with socket.socket() as peer:
         peer.setblocking(False)
         run(_end(peer))
         with pytest.raises(ConnectionResetError):
-            while peer.recv(1 << 20):
-                pass
+            read_all(peer)
 
 
 def test_a_transport_without_a_socket() -> None:

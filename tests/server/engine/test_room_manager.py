@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import socketio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from socketio.async_pubsub_manager import AsyncPubSubManager
 
@@ -162,6 +162,7 @@ steps = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(steps)
 def test_rooms_are_what_was_entered_and_not_left(script: list[tuple[str, int, str]]) -> None:
     async def play() -> None:

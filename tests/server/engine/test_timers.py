@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stretto_server.engine.timers import NEVER, Timers
@@ -151,6 +151,7 @@ def test_stop() -> None:
 moves = st.tuples(st.integers(0, 3), st.integers(1, 50) | st.none(), st.integers(0, 30))
 
 
+@settings(deadline=None)
 @given(st.lists(moves, max_size=40))
 def test_every_deadline_is_kept_to_the_millisecond(
     steps: list[tuple[int, int | None, int]],
