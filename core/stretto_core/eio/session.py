@@ -374,17 +374,14 @@ class Session:
 
     def _beat(self, now: int) -> None:
         """Ping, or end what did not answer ("Heartbeat": the server pings in protocol 4)."""
-        if self._heartbeat.beat(now):
+        if not self._reading:
+            self._heartbeat.postpone(now)
+        again = self._heartbeat.pinged
+        if not self._heartbeat.beat(now):
+            self._end(CloseReason.PING_TIMEOUT, abort=True)
+        elif not again or (self._websocket is not None and self._writable):
             self._buffer.append(_PING)
             self._flush()
-        elif not self._reading:
-            self._heartbeat.postpone(now)
-            if self._websocket is not None and self._writable:
-                # Nobody reads here, so only writing finds out that a peer is gone.
-                self._buffer.append(_PING)
-                self._flush()
-        else:
-            self._end(CloseReason.PING_TIMEOUT, abort=True)
 
     # What arrives.
 
