@@ -30,9 +30,9 @@ from stretto_core.ot import (
     input_length,
     is_writable,
     length_change,
-    map_position,
     normalize,
 )
+from stretto_core.ot.position import map_canonical
 from stretto_core.ot.run import NO_SPLICE, Run, splice_of
 from stretto_core.ot.transform import transform_canonical
 from stretto_core.protocol import Limits
@@ -189,12 +189,11 @@ class Authority:
 
         The caller then reads entries ``base + 1 … horizon`` and calls :meth:`extend_back`.
         """
-        bases = [
-            one.base
-            for one in submissions
-            if one.epoch == self.epoch and self.floor <= one.base < self.horizon
-        ]
-        return min(bases, default=None)
+        horizon, oldest = self._history.base, None
+        for one in submissions:
+            if one.base < horizon and one.base >= self.floor and one.epoch == self.epoch:
+                horizon = oldest = one.base
+        return oldest
 
     def extend_back(self, entries: Sequence[Entry]) -> None:
         """Take in the entries just before the horizon, oldest first."""
@@ -390,7 +389,7 @@ class Authority:
         for entry in self._entries[start:]:
             bias: Bias = 1 if entry.client == client else -1
             mapped = [
-                (map_position(anchor, entry.op, bias), map_position(head, entry.op, bias))
+                (map_canonical(anchor, entry.op, bias), map_canonical(head, entry.op, bias))
                 for anchor, head in mapped
             ]
         return mapped

@@ -16,7 +16,6 @@ from typing import Final
 from stretto_core.authority import Authority, Staged, Submission
 from stretto_core.entries import ClientRecord, Entry
 from stretto_core.errors import StrettoError, VersionGone
-from stretto_core.ot import inserted_length
 from stretto_core.protocol import DOCS, PAGE_BYTES, PAGE_ENTRIES, Limits, ServerEvent
 from stretto_server.bus.interface import Bus
 from stretto_server.journal.interface import (
@@ -197,7 +196,9 @@ class DocumentLog:
         since = self._since_snapshot
         since.ops += len(entries)
         for entry in entries:
-            since.chars += inserted_length(entry.op)
+            for part in entry.op:
+                if isinstance(part, str):
+                    since.chars += len(part)
         enough = since.ops >= SNAPSHOT_OPS or since.chars >= SNAPSHOT_CHARS
         if enough and self._snapshotting is None:
             self._snapshotting = asyncio.create_task(self._write_snapshot())

@@ -118,11 +118,10 @@ class DocumentQueue:
 def resolve(batch: Sequence[Submitted], outcomes: Sequence[int | StrettoError]) -> None:
     """Tell everyone in a batch what became of it."""
     for item, outcome in zip(batch, outcomes, strict=True):
-        answer = item.answer
-        if isinstance(outcome, StrettoError):
+        if not isinstance(outcome, int):
             refuse((item,), outcome)
-        elif not answer.done():
-            answer.set_result(outcome)
+        elif not item.answer.done():
+            item.answer.set_result(outcome)
 
 
 def refuse(waiting: Sequence[Waiting], error: StrettoError) -> None:
