@@ -101,7 +101,10 @@ class Endpoint:
         if not allowed and not isinstance(step, Refusal):
             step = Refusal(ErrorCode.FORBIDDEN)
         if isinstance(step, Refusal):
-            return _refused(step, headers)
+            response = _refused(step, headers)
+            if not request.content.is_eof():
+                await _answer_and_hang_up(request, response)
+            return response
         if step is Step.OPEN_POLLING or step is Step.OPEN_WEBSOCKET:
             return await self._open(request, step, seen or Handshake.of(request), headers)
         assert socket is not None
