@@ -6,6 +6,8 @@ from itertools import count
 from typing import Final, Protocol
 
 NEVER: Final = 1 << 62
+FEW: Final = 64
+"""So many entries without a deadline are left alone."""
 
 
 class Timed(Protocol):
@@ -25,11 +27,14 @@ class Timed(Protocol):
 class Timers:
     """A heap with one entry per owner, whatever becomes of its deadline.
 
-    A deadline that moves away costs nothing: its entry finds out when it comes up.
+    A deadline that moves away costs nothing: its entry finds out when it comes up. One that
+    is given up costs little: its entry is dropped together with others.
     """
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Timed]] = []
+        self._given_up = 0
+        """How many entries, at the most, are of owners without a deadline."""
         self._order = count()
         self._handle: asyncio.TimerHandle | None = None
         self._set_for = NEVER
@@ -44,7 +49,10 @@ class Timers:
     def set(self, owner: Timed, due: int | None) -> None:
         """Let ``owner`` tick at ``due``, which replaces what was set before."""
         owner.due = NEVER if due is None else due
-        if owner.due < owner.watched:
+        if due is None:
+            if owner.watched < NEVER:
+                self._give_up()
+        elif owner.due < owner.watched:
             owner.watched = owner.due
             heapq.heappush(self._heap, (owner.due, next(self._order), owner))
             if owner.due < self._set_for:
@@ -56,6 +64,25 @@ class Timers:
         self._heap.clear()
         self._arm()
         return waiting
+
+    def _give_up(self) -> None:
+        """Count an entry that waits for nothing; drop all of them when they are most of the heap.
+
+        Else every client that came and went would be kept until its first ping were due.
+        """
+        self._given_up += 1
+        if self._given_up <= max(FEW, len(self._heap) // 2):
+            return
+        self._given_up = 0
+        kept = []
+        for entry in self._heap:
+            at, _, owner = entry
+            if owner.due < NEVER and at == owner.watched:
+                kept.append(entry)
+            elif at == owner.watched:
+                owner.watched = NEVER
+        self._heap[:] = kept
+        heapq.heapify(self._heap)
 
     def _arm(self) -> None:
         if self._handle is not None:

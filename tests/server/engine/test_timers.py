@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stretto_server.engine.timers import NEVER, Timers
+from stretto_server.engine.timers import FEW, NEVER, Timers
 from tests.server.engine.fakes import Clock
 
 
@@ -174,3 +174,35 @@ def test_every_deadline_is_kept_to_the_millisecond(
             else:
                 assert due is None or due >= clock.ms
     assert sum(due is not None for due in wanted) <= len(timers._heap) <= len(steps)
+
+
+def test_owners_that_gave_up_are_not_kept() -> None:
+    clock = Clock()
+    timers = clock.timers()
+    lasting = [Owner(timers) for _ in range(10)]
+    for at, owner in enumerate(lasting):
+        timers.set(owner, 6_000 + at)
+    most = 0
+    for _ in range(10_000):
+        owner = Owner(timers)
+        timers.set(owner, 50_000)
+        timers.set(owner, None)
+        most = max(most, len(timers._heap))
+    assert most <= 2 * FEW
+    assert owner.watched == NEVER or any(one is owner for _, _, one in timers._heap)
+    clock.advance(2_000)
+    assert all(len(owner.ticks) == 1 and owner.ticks[0] > 6_000 for owner in lasting)
+
+
+def test_an_owner_may_change_its_mind() -> None:
+    clock = Clock()
+    timers = clock.timers()
+    owners = [Owner(timers) for _ in range(4 * FEW)]
+    for owner in owners:
+        timers.set(owner, 5_500)
+        timers.set(owner, None)
+    for owner in owners:
+        timers.set(owner, 5_400)
+    clock.advance(1_000)
+    assert all(owner.ticks == [5_401] for owner in owners)
+    assert clock.waiting == []
