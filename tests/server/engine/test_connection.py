@@ -162,6 +162,7 @@ def test_this_side_closes() -> None:
     stage.connection.write(b"too late")
     assert stage.transport.written == b"last" + close_frame(1000)
     assert not stage.transport.closing
+    stage.receive(message("late"))
     stage.receive(message("late"), Frame(Opcode.PING, b"p"))
     stage.receive(message("later"), Frame(9, b"x", masked=False))
     assert stage.told == []

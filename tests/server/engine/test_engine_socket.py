@@ -192,6 +192,13 @@ def test_a_volatile_packet_and_its_attachments_arrive_together_or_not_at_all() -
     polling = host.polling("polling")
     polling.send(encoded("51-", b"x"), volatile=True)
     assert polling.unsent == 0
+    assert polling.core is not None
+    polling.perform(polling.core.poll(1, host.timers.now()))
+    polling.send(encoded("51-", b"x"), volatile=True)
+    # The poll takes the text along, and what belongs to it waits for the next one.
+    polling.perform(polling.core.poll_sent(1))
+    polling.perform(polling.core.poll(2, host.timers.now()))
+    assert host.answers == [do.Respond(1, b"451-"), do.Respond(2, b"beA==")]
 
 
 def test_a_reader_that_takes_nothing_is_cut_off() -> None:
