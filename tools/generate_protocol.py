@@ -15,20 +15,15 @@ from marshmallow import Schema, ValidationError, validate
 from marshmallow import fields as mm
 
 from stretto_core.errors import ERRORS
+from stretto_core.payload_fields import MAX_INTEGER, Flag, Listing, Ranges, Text, Whole
 from stretto_core.protocol import (
     DOCS,
-    MAX_INTEGER,
     NAMESPACES,
     PROTOCOL_VERSION,
     REQUESTS,
     ROOMS,
     SESSION,
-    Flag,
     Limits,
-    Listing,
-    Ranges,
-    Text,
-    Whole,
     is_client_id,
     is_resource_id,
 )

@@ -268,14 +268,8 @@ class Authority:
                 outcomes.append(self._stage_one(stage, submission, at_ms))
             except StrettoError as error:
                 outcomes.append(error)
-        return Staged(
-            self.version,
-            tuple(stage.entries),
-            tuple(stage.hashes),
-            tuple(outcomes),
-            stage.run,
-            stage.lengths,
-        )
+        entries, hashes = tuple(stage.entries), tuple(stage.hashes)
+        return Staged(self.version, entries, hashes, tuple(outcomes), stage.run, stage.lengths)
 
     def _stage_one(self, stage: _Stage, submission: Submission, at_ms: int) -> int:
         client, seq, user = submission.client, submission.seq, submission.user

@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, validate
 from marshmallow import fields as mm
 
 from stretto_core.errors import InvalidRequest
-from stretto_core.shapes import DOUBT, Shape, shape_of
+from stretto_core.payload_fields import Flag, Listing, Ranges, Text, Whole, whole
+from stretto_core.shapes import Shape, shape_of
 
 PROTOCOL_VERSION: Final = 1
 
@@ -32,9 +32,6 @@ NO_HASH: Final = "0" * 16
 PAGE_ENTRIES: Final = 500
 PAGE_BYTES: Final = 512 * 1024
 """An answer carries at most this many entries, or this many encoded bytes, of a log."""
-
-MAX_INTEGER: Final = 2**53 - 1
-"""The largest whole number that JavaScript holds exactly."""
 
 FIND_DEFAULT: Final = 50
 FIND_MAX: Final = 100
@@ -110,9 +107,6 @@ class Limits:
 ROOM_MEMBERS_MAX: Final = 1_000
 """``metadata.max_members`` may raise ``room_members`` up to this."""
 
-KNOWN_TEXTS: Final = 2_048
-"""So many values of one field are remembered as passing its checks, or not."""
-
 _ID = re.compile(r"[A-Za-z0-9._:~-][A-Za-z0-9._:~/-]{0,199}")
 _CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
@@ -154,122 +148,10 @@ def holds_binary(value: object) -> bool:
 def is_whole(value: object, least: int = 0) -> bool:
     """Tell whether ``value`` is a whole number from ``least`` up to what JavaScript holds."""
     try:
-        _whole(value, least)
+        whole(value, least)
     except ValidationError:
         return False
     return True
-
-
-def _whole(value: object, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
-        raise ValidationError("not a whole number")
-    if not least <= value <= MAX_INTEGER:
-        raise ValidationError(f"not between {least} and {MAX_INTEGER}")
-    return int(value)
-
-
-def _position(value: object) -> int:
-    return _whole(value, 0)
-
-
-class Whole(mm.Field[int]):
-    """A whole number from ``least`` up to what JavaScript holds; ``1.0`` counts as ``1``."""
-
-    def __init__(self, least: int = 0, **options: Any) -> None:
-        super().__init__(**options)
-        self.least = least
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        return _whole(value, self.least)
-
-    def take(self, value: object) -> Any:
-        """Return what is loaded for ``value``, or DOUBT."""
-        return value if type(value) is int and self.least <= value <= MAX_INTEGER else DOUBT
-
-
-class Text(mm.Field[str]):
-    """A string, not converted from anything else."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._passes = lru_cache(KNOWN_TEXTS)(self._is_plain) if self.validators else str.isascii
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        if not isinstance(value, str):
-            raise ValidationError("not a string")
-        return value
-
-    def take(self, value: object) -> Any:
-        """Return what is loaded for ``value``, or DOUBT."""
-        return value if type(value) is str and self._passes(value) else DOUBT
-
-    def _is_plain(self, value: str) -> bool:
-        try:
-            for check in self.validators:
-                check(value)
-        except ValidationError:
-            return False
-        return value.isascii()
-
-
-class Flag(mm.Field[bool]):
-    """A boolean, not converted from anything else."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
-        if not isinstance(value, bool):
-            raise ValidationError("not a boolean")
-        return value
-
-
-class Listing(mm.Field[list[Any]]):
-    """A list whose items the code behind the boundary checks."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
-        if not isinstance(value, list):
-            raise ValidationError("not a list")
-        return value
-
-    def take(self, value: object) -> Any:
-        """Return what is loaded for ``value``, or DOUBT: a list of whole numbers and texts."""
-        if type(value) is not list:
-            return DOUBT
-        for item in value:
-            kind = type(item)
-            if kind is not int and kind is not str:
-                return DOUBT
-        return value
-
-
-class Ranges(mm.Field[list[tuple[int, int]]]):
-    """Selections as ``[[anchor, head]…]``, in code points."""
-
-    def _deserialize(
-        self, value: Any, attr: str | None, data: Any, **kwargs: Any
-    ) -> list[tuple[int, int]]:
-        if not isinstance(value, list):
-            raise ValidationError("not a list")
-        ranges = []
-        for item in value:
-            if not isinstance(item, list) or len(item) != 2:
-                raise ValidationError("each range is [anchor, head]")
-            ranges.append((_position(item[0]), _position(item[1])))
-        return ranges
-
-    def take(self, value: object) -> Any:
-        """Return what is loaded for ``value``, or DOUBT."""
-        if type(value) is not list:
-            return DOUBT
-        ranges = []
-        for item in value:
-            if type(item) is not list or len(item) != 2:
-                return DOUBT
-            anchor, head = item
-            if type(anchor) is not int or type(head) is not int:
-                return DOUBT
-            if not (0 <= anchor <= MAX_INTEGER and 0 <= head <= MAX_INTEGER):
-                return DOUBT
-            ranges.append((anchor, head))
-        return ranges
 
 
 def _check_resource(value: str) -> None:

@@ -11,19 +11,15 @@ from marshmallow import RAISE, Schema, validate
 from marshmallow import fields as mm
 
 from stretto_core.errors import ERRORS
+from stretto_core.payload_fields import Flag, Listing, Ranges, Text, Whole
 from stretto_core.protocol import (
     DOCS,
     DOCUMENT_TYPES,
     ROOMS,
     SESSION,
-    Flag,
     Limits,
-    Listing,
-    Ranges,
     RoomMetadata,
     ServerEvent,
-    Text,
-    Whole,
 )
 
 ROLES: Final = ("viewer", "editor", "owner")

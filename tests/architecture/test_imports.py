@@ -23,7 +23,7 @@ CORE_MAY_IMPORT = {
     *("zlib",),
     "stretto_core",
 }
-SCHEMAS = {"stretto_core.protocol", "stretto_core.replies"}
+SCHEMAS = {"stretto_core.protocol", "stretto_core.payload_fields", "stretto_core.replies"}
 CONCRETE = {
     "stretto_server.journal.memory",
     "stretto_server.journal.postgres",

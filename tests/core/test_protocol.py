@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from stretto_core.errors import InvalidRequest
+from stretto_core.payload_fields import MAX_INTEGER
 from stretto_core.protocol import (
     DOCS,
-    MAX_INTEGER,
     NAMESPACES,
     REQUESTS,
     ROOMS,

@@ -10,14 +10,12 @@ from marshmallow import Schema, post_load
 from marshmallow import fields as mm
 
 from stretto_core.errors import InvalidRequest
+from stretto_core.payload_fields import MAX_INTEGER, Text, Whole
 from stretto_core.protocol import (
     DOCS,
-    MAX_INTEGER,
     REQUESTS,
     SESSION,
     RequestSpec,
-    Text,
-    Whole,
     decode_request,
 )
 from stretto_core.shapes import DOUBT, shape_of
