@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import socketio
 
@@ -11,6 +11,8 @@ from stretto_server.engine.encoded import Encoded
 from stretto_server.engine.engine_socket import LARGE, MOST_PENDING, EngineSocket
 from stretto_server.engine.members import Member, MemberState
 
+MOST_ELSEWHERE: Final = 10_000
+"""Clients of other processes whose acks may be awaited."""
 EVERYBODY = None
 """The room that all of a namespace are in, as python-socketio names it."""
 
@@ -260,7 +262,10 @@ class RoomManager(socketio.AsyncManager):  # type: ignore[misc]
     def _generate_ack_id(
         self, sid: str, callback: Callable[..., Any], namespace: str | None = None
     ) -> int:
-        """Return an id for an answer of a member; 0 for one who is not here."""
+        """Return an id for an answer of a member; 0 for one who is not in ``namespace``.
+
+        A message queue gives no namespace, and may find a client of another process.
+        """
         spaces = [namespace] if namespace is not None else list(self._members)
         for each in spaces:
             member = self.member(sid, each)
@@ -270,7 +275,12 @@ class RoomManager(socketio.AsyncManager):  # type: ignore[misc]
                 member.last_ack += 1
                 member.callbacks[member.last_ack] = callback
                 return member.last_ack
-        return 0
+        if namespace is not None:
+            return 0
+        # python-socketio would keep these forever.
+        while len(self.callbacks) >= MOST_ELSEWHERE:
+            del self.callbacks[next(iter(self.callbacks))]
+        return cast(int, super()._generate_ack_id(sid, callback))
 
     async def trigger_callback(self, sid: str, id: int, data: list[Any]) -> None:
         """Call what waits for an ack; one that nobody waits for is passed over."""
@@ -281,6 +291,8 @@ class RoomManager(socketio.AsyncManager):  # type: ignore[misc]
                 if inspect.isawaitable(result):
                     await result
                 return
+        if sid in self.callbacks:
+            await super().trigger_callback(sid, id, data)
 
     def answered(self, member: Member, ack: int, data: list[Any]) -> Any:
         """Call what waits for an ack of a member; return what it returned."""
