@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from typing import Final, Protocol
 
+from stretto_core.eio.stall import Stall
 from stretto_core.eio.violations import Reason, Violation
 from stretto_core.eio.websocket import (
     CLOSE_CODES,
@@ -19,7 +20,9 @@ from stretto_server.engine.reset import reset
 from stretto_server.engine.timers import NEVER, Timers
 
 CLOSING_MS: Final = 1_000
-"""How long a peer may take to answer a close frame before its transport is ended."""
+"""How long a peer may take nothing, and answer nothing, before its transport is ended."""
+LAST_WORDS_MS: Final = 30_000
+"""How long a peer may take that reads slowly, but reads."""
 NORMAL: Final = 1000
 PROTOCOL_ERROR: Final = 1002
 HIGH_WATER: Final = 64 * 1024
@@ -56,8 +59,9 @@ class WebSocketConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        *("_closing", "_full", "_greeting", "_held", "_ping", "_reader", "_transport"),
-        *("_unread", "deflate_from", "due", "number", "socket", "watched"),
+        *("_closing", "_ending", "_full", "_greeting", "_held", "_ping", "_reader"),
+        *("_transport", "_unread", "_until", "deflate_from", "due", "number", "socket"),
+        "watched",
     )
 
     def __init__(
@@ -71,6 +75,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._closing = False
         self._full = False
         self._held = False
+        self._ending: Stall | None = None
+        self._until = NEVER
         self._unread: deque[Event] | None = None
         self._ping: bytes | None = None
         self._greeting = b""
@@ -171,10 +177,8 @@ class WebSocketConnection(asyncio.Protocol):
         if self._transport is None or self._closing:
             return
         self.write(close_frame(code))
-        self._closing = True
+        self._begin_to_end()
         self.resume_reading()
-        timers = self.socket.timers
-        timers.set(self, timers.now() + CLOSING_MS)
         if code != NORMAL:
             self._transport.close()
 
@@ -199,9 +203,22 @@ class WebSocketConnection(asyncio.Protocol):
         if self._transport is not None and not self._held:
             self._transport.resume_reading()
 
-    def tick(self, _now: int) -> None:
-        """End a transport whose peer did not answer the close frame."""
-        self.abort()
+    def tick(self, now: int) -> None:
+        """End a transport whose peer did not answer the close frame, unless it still reads."""
+        held, ending = self.unwritten, self._ending
+        if held and ending is not None and now < self._until and not ending.is_over(held, now):
+            self.socket.timers.set(self, ending.by)
+        else:
+            self.abort()
+
+    def _begin_to_end(self) -> None:
+        """Say nothing more; give the peer time to read what was said."""
+        self._closing = True
+        timers = self.socket.timers
+        now = timers.now()
+        self._ending = Stall(CLOSING_MS, self.unwritten, now + CLOSING_MS)
+        self._until = now + LAST_WORDS_MS
+        timers.set(self, self._ending.by)
 
     def _pong(self, data: bytes) -> None:
         """Answer a ping ("5.5.3. Pong"), not behind what waits: it may come between messages.
@@ -218,9 +235,7 @@ class WebSocketConnection(asyncio.Protocol):
             return
         if not self._closing:
             self.write(close_frame())
-            self._closing = True
-            timers = self.socket.timers
-            timers.set(self, timers.now() + CLOSING_MS)
+            self._begin_to_end()
         self._transport.close()
 
 

@@ -9,6 +9,7 @@ from stretto_core.eio.websocket import FrameReader, close_frame, encode_frame
 from stretto_server.engine.connection import (
     CLOSING_MS,
     HIGH_WATER,
+    LAST_WORDS_MS,
     WebSocketConnection,
     close_code,
 )
@@ -310,3 +311,28 @@ def test_each_mistake_has_a_status() -> None:
     assert close_code(Reason.INVALID_DEFLATE) == 1007
     for reason in set(Reason) - {Reason.TOO_LARGE, Reason.INVALID_UTF8, Reason.INVALID_DEFLATE}:
         assert close_code(reason) == 1002
+
+
+def test_last_words_may_take_their_time_while_they_are_read() -> None:
+    stage = Stage()
+    stage.transport.full = True
+    stage.connection.write(b"x" * 1_000)
+    stage.connection.close(1000)
+    for left in range(900, 0, -100):
+        stage.transport.drain(stage.transport.held - left)
+        stage.clock.advance(CLOSING_MS + 1)
+        assert not stage.transport.aborted
+    stage.clock.advance(CLOSING_MS + 1)
+    assert stage.transport.aborted
+
+
+def test_last_words_do_not_take_forever() -> None:
+    stage = Stage()
+    stage.transport.full = True
+    stage.connection.write(b"x" * 1_000)
+    stage.connection.close(1000)
+    for _ in range(LAST_WORDS_MS // CLOSING_MS + 2):
+        if not stage.transport.aborted:
+            stage.transport.drain(1)
+            stage.clock.advance(CLOSING_MS + 1)
+    assert stage.transport.aborted
