@@ -1,6 +1,7 @@
 """The route: what arrives over HTTP becomes inputs of sessions, and their actions answers."""
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -75,6 +76,12 @@ class Endpoint:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        response = await self._handle(request)
+        if not request.content.is_eof():
+            await _hang_up(request, response)
+        return response
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         server = self._server
         seen: Handshake | None = None
 
@@ -101,10 +108,7 @@ class Endpoint:
         if not allowed and not isinstance(step, Refusal):
             step = Refusal(ErrorCode.FORBIDDEN)
         if isinstance(step, Refusal):
-            response = _refused(step, headers)
-            if not request.content.is_eof():
-                await _answer_and_hang_up(request, response)
-            return response
+            return _refused(step, headers)
         if step is Step.OPEN_POLLING or step is Step.OPEN_WEBSOCKET:
             return await self._open(request, step, seen or Handshake.of(request), headers)
         assert socket is not None
@@ -284,10 +288,7 @@ class Endpoint:
                     await self._read_on(request, socket, number, waiting)
             if not waiting.done():
                 return HANDED_OVER
-            response = self._response(request, waiting.result(), headers)
-            if isinstance(waiting.result(), do.Refuse) and not request.content.is_eof():
-                await _answer_and_hang_up(request, response)
-            return response
+            return self._response(request, waiting.result(), headers)
         finally:
             if reading is not None and not reading.done():
                 reading.cancel()
@@ -351,16 +352,13 @@ async def first_of(*futures: "asyncio.Future[Any]") -> None:
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _answer_and_hang_up(request: web.BaseRequest, response: web.Response) -> None:
+async def _hang_up(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Answer a request whose body nobody will read; aiohttp would wait for its end."""
     response.force_close()
-    try:
+    with contextlib.suppress(ConnectionError):
         await response.prepare(request)
         await response.write_eof()
-    except ConnectionError:
-        pass
-    if request.transport is not None:
-        request.transport.close()
+    request.protocol.force_close()
 
 
 def _query(request: web.BaseRequest) -> Mapping[str, str]:
