@@ -16,6 +16,7 @@ def reset(transport: asyncio.Transport) -> None:
     """
     connection = transport.get_extra_info("socket")
     if connection is not None:
-        with contextlib.suppress(OSError):
+        # A socket that is closed already is told by uvloop as a ValueError.
+        with contextlib.suppress(OSError, ValueError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
     transport.abort()

@@ -30,11 +30,13 @@ async def _end(peer: socket.socket) -> None:
         transport.write(bytes(20_000_000))
         await asyncio.sleep(0.05)
         reset(transport)
+        reset(transport)
         poll = select.poll()
         poll.register(peer, 0)
         async with asyncio.timeout(PATIENCE):
             while not poll.poll(0):
                 await asyncio.sleep(0.01)
+        reset(transport)
 
 
 def read_all(peer: socket.socket) -> None:
