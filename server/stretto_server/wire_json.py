@@ -31,8 +31,8 @@ MAX_DEPTH: Final = 64
 def dump(value: Any) -> bytes:
     """Return compact JSON as UTF-8, of what the standard library takes and nothing else.
 
-    Raises TypeError for what is not JSON, bytes among it, and ValueError for what is no
-    number there.
+    Raises TypeError for what is not JSON, bytes among it. What is no finite number becomes
+    null with orjson, as in JavaScript, and is a ValueError without.
     """
     if orjson is not None:
         try:
