@@ -188,7 +188,7 @@ class Memberships(socketio.AsyncServer):  # type: ignore[misc]
         member.recovered = True
         member.since = departed.since
         if departed.data is not None:
-            (await self.eio.get_session(client.socket.sid))[namespace] = departed.data
+            client.socket.session = {**(client.socket.session or {}), namespace: departed.data}
         for room in departed.rooms:
             self.manager.basic_enter_room(departed.sid, namespace, room)
         return member

@@ -205,6 +205,34 @@ class SocketServer(Memberships):
         """Close every client, run their disconnect handlers and stop every timer."""
         await self.eio.shutdown()
 
+    async def get_session(self, sid: str, namespace: str | None = None) -> dict[str, Any]:
+        """Return what the application keeps of a client, also in its ``disconnect`` handler.
+
+        Raises KeyError for who is not connected.
+        """
+        space = namespace or "/"
+        socket = self._socket_of(sid, space)
+        if socket.session is None:
+            socket.session = {}
+        session: dict[str, Any] = socket.session.setdefault(space, {})
+        return session
+
+    async def save_session(
+        self, sid: str, session: dict[str, Any], namespace: str | None = None
+    ) -> None:
+        """Keep something of a client. Raises KeyError for who is not connected."""
+        space = namespace or "/"
+        socket = self._socket_of(sid, space)
+        if socket.session is None:
+            socket.session = {}
+        socket.session[space] = session
+
+    def _socket_of(self, sid: str, namespace: str) -> EngineSocket:
+        member: Member | None = self.manager.member(sid, namespace)
+        if member is None:
+            raise KeyError("Session not found")
+        return member.client.socket
+
     def get_environ(self, sid: str, namespace: str | None = None) -> dict[str, Any] | None:
         """Return the WSGI environ of a client's handshake, or None."""
         member = self.manager.member(sid, namespace or "/")

@@ -277,3 +277,26 @@ async def test_shutdown_takes_everybody_out(serve: Serve) -> None:
     for peer in peers:
         await peer.ended()
     assert sorted(ends) == sorted(("/", sid, "server disconnect") for sid in sids)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_is_known_of_a_client_that_is_gone(serve: Serve, kind: str) -> None:
+    """A ``disconnect`` handler may ask for the session, the environ and the rooms of its client."""
+    host, _ = await told(serve)
+    known: list[Any] = []
+
+    async def gone(sid: str, reason: str) -> None:
+        sio = host.server
+        session = await sio.get_session(sid)
+        known.extend([session, sio.get_environ(sid)["REQUEST_METHOD"], sorted(sio.rooms(sid))])
+
+    host.server.on("disconnect", gone)
+    peer = await join(host, kind)
+    sid = await peer.enter()
+    await host.server.save_session(sid, {"name": "ann"})
+    await host.server.enter_room(sid, "lobby")
+    await peer.close()
+    await eventually(lambda: len(known) == 3)
+    assert known == [{"name": "ann"}, "GET", sorted([sid, "lobby"])]
+    with pytest.raises(KeyError):
+        await host.server.get_session(sid)
