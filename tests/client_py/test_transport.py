@@ -201,7 +201,8 @@ async def test_a_lost_connection_is_told_once_and_fails_what_waits(
     server: RealtimeServer, join: Join
 ) -> None:
     line = await join()
-    line.transport._sio.eio.ws.close = lambda: asyncio.sleep(0)
+    socket = line.transport._sio.eio.ws
+    close, socket.close = socket.close, lambda: asyncio.sleep(0)
     waiting = asyncio.ensure_future(line.transport.request(DOCS, "open", {"doc": "notes"}))
     await server.stop()
     outcome = (await asyncio.gather(waiting, return_exceptions=True))[0]
@@ -212,6 +213,7 @@ async def test_a_lost_connection_is_told_once_and_fails_what_waits(
     assert line.lost == [None]
     with pytest.raises(Unavailable):
         await line.open()
+    await close()
 
 
 async def test_a_connection_lost_with_the_last_answer_is_no_connection(
