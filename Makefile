@@ -104,7 +104,7 @@ bench-browser: services $(STAMPS)/dev $(PAGE)
 soak: $(STAMPS)/dev $(PAGE)
 	@$(BIN)/python -m tests.core.simulation --seeds 10000
 	@$(BIN)/python -m tests.core.eio.fuzz --minutes 10
-	@$(BIN)/python -m tests.server.engine.hostile --seconds 120
+	@$(BIN)/python -m tests.server.engine.hostile
 	@for trace in bench/traces/sveltecomponent.json.gz bench/traces/friendsforever.schedule.jsonl.gz; do \
 	    $(BIN)/stretto replay $$trace --kill 3 --seed $$RANDOM; done
 

@@ -1,6 +1,6 @@
 """Attacks for minutes, larger than those of the tests, on the engine and on the whole server.
 
-python -m tests.server.engine.hostile [--seconds 120] [--scale 3]
+python -m tests.server.engine.hostile [--seconds 300] [--scale 2]
 """
 
 import argparse
@@ -28,8 +28,8 @@ VICTIMS: Sequence[tuple[str, Callable[[], Victim], Sequence[Attack], Sequence[At
 def main(arguments: Sequence[str] | None = None) -> int:
     """Raise AssertionError for whatever an attack broke, or left."""
     parser = argparse.ArgumentParser(prog="python -m tests.server.engine.hostile")
-    parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--scale", type=float, default=3.0)
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--scale", type=float, default=2.0)
     options = parser.parse_args(arguments)
     # Attackers go on writing to connections that are reset.
     logging.getLogger("asyncio").setLevel(logging.ERROR)

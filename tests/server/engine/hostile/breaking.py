@@ -61,19 +61,14 @@ async def second_websockets(arena: Arena) -> None:
     first = await shake_hands(arena.host, sid=sid)
     await first.write(text("2probe"))
     await first.reader.readuntil(b"3probe")
-    others = await _shake_many_hands(arena, sid)
+    others = [await shake_hands(arena.host, sid=sid) for _ in range(5)]
     await first.write(text("5") + text('420["hello"]'))
     await first.reader.readuntil(b'430["hello"]')
     heart = asyncio.create_task(heartbeats(first))
-    others += await _shake_many_hands(arena, sid)
+    others += [await shake_hands(arena.host, sid=sid) for _ in range(arena.many(20))]
     await asyncio.gather(*(ended(line) for line in others))
     first.abort()
     await heart
-
-
-async def _shake_many_hands(arena: Arena, sid: str) -> list[Exchange]:
-    hands = (shake_hands(arena.host, sid=sid) for _ in range(arena.many(20)))
-    return list(await asyncio.gather(*hands))
 
 
 async def half_closed(arena: Arena) -> None:

@@ -81,7 +81,7 @@ async def stopped_polls(arena: Arena) -> None:
 async def _sip(line: Exchange) -> None:
     """Read a little now and then, until the connection ends."""
     try:
-        async with asyncio.timeout(4 * PATIENCE):
+        async with asyncio.timeout(12 * PATIENCE):
             while await line.reader.read(1_000):
                 await asyncio.sleep(0.01)
     except ConnectionError:

@@ -14,18 +14,17 @@ MORE: Final = 1.05
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """``rss`` and ``blocks`` (allocated by Python) are what is left, ``peak`` the most."""
+    """``rss`` and ``blocks`` (allocated by Python) are what is left."""
 
     seconds: float
     longest_wait: float
     blocks: int
     rss: int
-    peak: int
 
     def __str__(self) -> str:
         return (
             f"{self.seconds:.1f} s, longest wait {self.longest_wait * 1000:.0f} ms, "
-            f"{self.rss / 2**20:.1f} MB left in {self.blocks} blocks, peak {self.peak / 2**20:.0f}"
+            f"{self.rss / 2**20:.1f} MB left in {self.blocks} blocks"
         )
 
     def adds_little_to(self, before: "Repetition") -> bool:
@@ -36,6 +35,17 @@ class Repetition:
 async def repeat(
     victim: Victim, busy: Sequence[Attack], patient: Sequence[Attack], scale: float
 ) -> Repetition:
+    """Run the busy attacks one after the other, then the patient ones together."""
+    began = time.monotonic()
+    longest = [await withstand(victim, attack, scale=scale) for attack in busy]
+    if patient:
+        longest.append(await withstand(victim, *patient, scale=scale))
+    return await _measure(victim, began, max(longest))
+
+
+async def repeat_quickly(
+    victim: Victim, busy: Sequence[Attack], patient: Sequence[Attack], scale: float
+) -> Repetition:
     """Run the busy attacks one after the other, and all patient ones meanwhile."""
 
     async def one_by_one(arena: Arena) -> None:
@@ -44,7 +54,10 @@ async def repeat(
 
     began = time.monotonic()
     longest = await withstand(victim, one_by_one, *patient, scale=scale)
+    return await _measure(victim, began, longest)
+
+
+async def _measure(victim: Victim, began: float, longest: float) -> Repetition:
     seconds = time.monotonic() - began
-    peak = await asyncio.to_thread(victim.ask, "peak")
     left = await asyncio.to_thread(victim.ask, "memory")
-    return Repetition(seconds, longest, left["blocks"], left["rss"], peak["peak"])
+    return Repetition(seconds, longest, left["blocks"], left["rss"])

@@ -44,7 +44,7 @@ async def abandoned_sessions(arena: Arena) -> None:
     for line in lines:
         line.writer.write(request * (count // len(lines)))
     for line in lines:
-        async with asyncio.timeout(4 * PATIENCE):
+        async with asyncio.timeout(12 * PATIENCE):
             for _ in range(count // len(lines)):
                 await line.reader.readuntil(b'"maxPayload":')
         line.abort()

@@ -7,7 +7,7 @@ import pytest
 
 from tests.server.engine.hostile.arena import SUMMARY, Attack, Victim, clean, withstand
 from tests.server.engine.hostile.catalog import BUSY, PATIENT
-from tests.server.engine.hostile.repetitions import repeat
+from tests.server.engine.hostile.repetitions import repeat_quickly
 
 SCALE = 0.1
 """Of repetitions; the attacks by themselves are larger."""
@@ -30,8 +30,8 @@ async def test_attacks_that_wait(victim: Victim) -> None:
 
 
 async def test_a_third_repetition_leaves_no_more_than_the_second(victim: Victim) -> None:
-    second = await repeat(victim, BUSY, PATIENT, SCALE)
-    third = await repeat(victim, BUSY, PATIENT, SCALE)
+    second = await repeat_quickly(victim, BUSY, PATIENT, SCALE)
+    third = await repeat_quickly(victim, BUSY, PATIENT, SCALE)
     assert third.adds_little_to(second), f"{second}; then {third}"
 
 

@@ -59,7 +59,7 @@ def application(times: dict[str, Any]) -> SocketServer:
         max_http_buffer_size=LIMIT,
         max_send_buffer=256 * 1024,
         max_inflight_events=MOST_INFLIGHT,
-        upgrade_timeout=1.0,
+        upgrade_timeout=times["connect_timeout"],
         write_timeout=1.0,
         compression=True,
         **times,
