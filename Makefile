@@ -101,7 +101,12 @@ bench-engine: services $(STAMPS)/dev $(PEERS)/node_modules/.package-lock.json
 bench-browser: services $(STAMPS)/dev $(PAGE)
 	@$(BIN)/python -m tests.browser.bench_typing
 
-soak: $(STAMPS)/dev $(PAGE)
+$(STAMPS)/fuzz: $(STAMPS)/dev
+	@$(BIN)/pip install --quiet 'atheris>=3' 2>/dev/null || \
+	    echo "atheris cannot be installed here: fuzzing goes on without coverage"
+	@touch $@
+
+soak: $(STAMPS)/dev $(STAMPS)/fuzz $(PAGE)
 	@$(BIN)/python -m tests.core.simulation --seeds 10000
 	@$(BIN)/python -m tests.core.eio.fuzz --minutes 10
 	@$(BIN)/python -m tests.server.engine.hostile
