@@ -115,7 +115,7 @@ def _guided(seconds: float, seed: int) -> int:
         lines = ('"' + "".join(f"\\x{byte:02x}" for byte in word) + '"' for word in words)
         dictionary.write_text("\n".join(lines) + "\n")
         flags = [f"-max_total_time={seconds:.0f}", f"-seed={seed}", f"-dict={dictionary}"]
-        flags += ["-max_len=8192", "-timeout=20", "-verbosity=0", "-print_final_stats=1"]
+        flags += ["-max_len=2048", "-timeout=20", "-verbosity=0", "-print_final_stats=1"]
         flags.append(f"-artifact_prefix={tempfile.gettempdir()}/")
         atheris.Setup([sys.argv[0], *flags, str(corpus)], run)
         atheris.Fuzz()

@@ -18,7 +18,7 @@ from stretto_core.eio.websocket import (
     inflate,
 )
 
-MAX_BYTES: Final = 2_000
+MAX_BYTES: Final = 600
 MASK: Final = b"\x01\x02\x03\x04"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from tests.core.eio.fuzz.targets import WORDS, Target
 
-LONGEST = 4_096
+LONGEST = 8_192
 KEPT = 200
 
 

@@ -14,7 +14,7 @@ from stretto_core.eio.packets import (
 )
 from stretto_core.eio.violations import Reason, Violation
 
-MAX_BYTES: Final = 4_096
+MAX_BYTES: Final = 1_000
 
 BODIES: Final = [
     b"4hello",
