@@ -137,12 +137,17 @@ class Memberships(socketio.AsyncServer):  # type: ignore[misc]
         if refusal is None:
             if not self.always_connect and not client.gone:
                 await self._welcome(member, returning)
-            if client.gone:
-                await self._leave(member, CloseReason.TRANSPORT_CLOSE)
-            else:
+            if not client.gone:
                 await self.joined(member)
+                return
+            untold = member.pid is None
+            await self._leave(member, CloseReason.TRANSPORT_CLOSE)
+            if returning is not None and untold:
+                self.recoveries.give_back(namespace, returning)
             return
         await self.manager.disconnect(member.sid, namespace, ignore_queue=True)
+        if returning is not None and not self.always_connect:
+            self.recoveries.give_back(namespace, returning)
         if self.always_connect:
             # "Disconnection": a packet without payload.
             self.send_packet(client, SocketPacket(PacketType.DISCONNECT, namespace))
@@ -170,6 +175,7 @@ class Memberships(socketio.AsyncServer):  # type: ignore[misc]
         else:
             await asyncio.wait([before.ended])
         # Meanwhile it may have missed more.
+        self.recoveries.give_back(namespace, returning)
         return self.recoveries.returning(namespace, auth)
 
     async def _begin(

@@ -66,7 +66,10 @@ class Recoveries:
         self._logs[namespace].add(encoded, encoded.size, rooms, skipped, self._timers.now())
 
     def returning(self, namespace: str, auth: Any) -> Returning | None:
-        """Return who comes back with a CONNECT packet, if anybody does."""
+        """Return who comes back with a CONNECT packet, if anybody does: only once.
+
+        A client that has several connections at the same time is one of them.
+        """
         log = self._logs.get(namespace)
         if log is None or not isinstance(auth, dict):
             return None
@@ -79,15 +82,22 @@ class Recoveries:
             self.depart(member, CloseReason.TRANSPORT_ERROR)
             member.client.socket.abort()
         found = log.find(pid, offset, self._timers.now())
-        return Returning(*found) if found is not None else None
+        if found is None:
+            return None
+        log.forget(pid)
+        return Returning(*found)
+
+    def give_back(self, namespace: str, returning: Returning) -> None:
+        """Let a client come back another time: now it was not told that it is connected."""
+        log = self._logs.get(namespace)
+        if log is not None:
+            log.depart(returning.departed, self._timers.now())
 
     def welcome(self, member: Member, returning: Returning | None) -> str | None:
         """Note that a member is connected; return the private id that it is told."""
         log = self._logs.get(member.namespace)
         if log is None:
             return None
-        if returning is not None:
-            log.forget(returning.departed.pid)
         member.pid = returning.departed.pid if returning is not None else secrets.token_urlsafe(15)
         self._live[member.pid] = member
         return member.pid

@@ -10,6 +10,7 @@ from tests.server.engine.hostile import (
     hoards,
     malformed,
     readers,
+    returning,
     silence,
 )
 from tests.server.engine.hostile.arena import Attack
@@ -43,6 +44,11 @@ BUSY: Final[Sequence[Attack]] = [
     bodies.lying_bodies,
     bodies.compressed_bodies,
     bodies.overlapping_posts,
+    returning.twins,
+    returning.thieves,
+    returning.strangers_that_return,
+    returning.offsets_of_others,
+    returning.departures,
     breaking.aborted_handshakes,
     breaking.half_closed,
 ]

@@ -25,7 +25,7 @@ from aiohttp import web
 
 from stretto_core.protocol import Limits
 from stretto_server.app import NODE
-from stretto_server.engine import SocketServer
+from stretto_server.engine import Recovery, SocketServer
 from stretto_server.engine.engine_server import EngineServer
 from stretto_server.server import RealtimeServer
 
@@ -62,9 +62,14 @@ def application(times: dict[str, Any]) -> SocketServer:
         upgrade_timeout=times["connect_timeout"],
         write_timeout=1.0,
         compression=True,
+        recovery={
+            "/back": Recovery(max_disconnection_s=1.0, max_bytes=64 * 1024, max_sessions=100)
+        },
         **times,
     )
     _add_handlers(sio)
+    sio.on("connect", _slow_connect, namespace="/back")
+    sio.on("tell", _telling(sio), namespace="/back")
     sio.on("connect", _slow_connect, namespace="/slow")
     sio.on("disconnect", _slow_disconnect, namespace="/slow")
     sio.on("connect", _refusing, namespace="/closed")
@@ -101,6 +106,13 @@ def _add_handlers(sio: SocketServer) -> None:
 
     for handler in (echo, hello, slow, give, shout, enter, ask):
         sio.on(handler.__name__, handler)
+
+
+def _telling(sio: SocketServer) -> Any:
+    async def tell(sid: str, size: int) -> None:
+        await sio.emit("told", "x" * min(size, LIMIT), namespace="/back")
+
+    return tell
 
 
 async def _slow_connect(sid: str, environ: Any, auth: Any) -> None:
@@ -141,6 +153,7 @@ class Victim:
             "events": len(self.sio._events._tasks),
             "kept": len(self.engine._tasks),
             "gathered": len(self.engine.gathered),
+            "live": len(self.sio.recoveries._live),
             "http": len(list(self.requests)),
             "tasks": self._tasks(),
         }
