@@ -218,3 +218,42 @@ def test_an_application_sees_its_own_auth() -> None:
     assert without_recovery({"pid": "p", "offset": "o", "token": 1}) == {"token": 1}
     assert without_recovery({"pid": "p"}) is None
     assert without_recovery(None) is None
+
+
+async def test_who_was_refused_may_come_back_with_a_better_token(
+    sio: SocketServer, dial: Dial
+) -> None:
+    line = await dial()
+    told = await line.connect()
+    line.drop()
+    await gone(sio)
+    line = await dial()
+    await line.socket.send_str(f"40{SPACE},{json.dumps({'refuse': True, 'pid': told['pid']})}")
+    assert (await line.next()).startswith(f"44{SPACE},")
+    assert (await line.connect(pid=told["pid"]))["sid"] == told["sid"]
+
+
+async def test_who_comes_back_twice_at_once_is_one_of_them(sio: SocketServer, dial: Dial) -> None:
+    line = await dial()
+    told = await line.connect()
+    line.drop()
+    await gone(sio)
+    admitted = asyncio.Event()
+
+    async def connect(sid: str, environ: Any, auth: Any) -> None:
+        await admitted.wait()
+
+    sio.on("connect", connect, namespace=SPACE)
+    lines = [await dial() for _ in range(3)]
+    entering = [asyncio.create_task(line.connect(pid=told["pid"])) for line in lines]
+    while len(sio.manager._members.get(SPACE, ())) < 3:
+        await asyncio.sleep(0.005)
+    admitted.set()
+    sids = [(await each)["sid"] for each in entering]
+    assert len(set(sids)) == 3
+    assert sids.count(told["sid"]) == 1
+    for line in lines:
+        line.drop()
+    await gone(sio)
+    assert not sio.manager._members
+    assert not sio.recoveries._live
