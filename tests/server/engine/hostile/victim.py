@@ -68,7 +68,7 @@ def application(times: dict[str, Any]) -> SocketServer:
         **times,
     )
     _add_handlers(sio)
-    sio.on("connect", _slow_connect, namespace="/back")
+    sio.on("connect", _brief_connect, namespace="/back")
     sio.on("tell", _telling(sio), namespace="/back")
     sio.on("connect", _slow_connect, namespace="/slow")
     sio.on("disconnect", _slow_disconnect, namespace="/slow")
@@ -117,6 +117,10 @@ def _telling(sio: SocketServer) -> Any:
 
 async def _slow_connect(sid: str, environ: Any, auth: Any) -> None:
     await asyncio.sleep(0.2)
+
+
+async def _brief_connect(sid: str, environ: Any, auth: Any) -> None:
+    await asyncio.sleep(0.01)
 
 
 async def _slow_disconnect(sid: str, reason: Any) -> None:
