@@ -14,6 +14,9 @@ from stretto_server.settings import Settings
 
 _REACHED_AT: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 """Where to connect to a server that listens on every address."""
+IDLE_S: Final = 75.0
+"""How long a connection may ask nothing, or not finish asking. More than the 60 s for which
+proxies keep theirs, and less than aiohttp's hour, in which silent ones would pile up."""
 
 
 class RealtimeServer:
@@ -85,7 +88,11 @@ class RealtimeServer:
             raise RuntimeError("this server was started already: make another one")
         self._begun = True
         runner = web.AppRunner(
-            self._app, access_log=None, handle_signals=False, shutdown_timeout=1.0
+            self._app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=1.0,
+            keepalive_timeout=IDLE_S,
         )
         try:
             await runner.setup()

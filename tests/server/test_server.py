@@ -173,3 +173,23 @@ async def test_a_block_that_raises_stops_the_server(tmp_path: Path) -> None:
             raise ZeroDivisionError
     with pytest.raises(OSError):
         await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"],
+    ids=["nothing", "half a request", "nothing more"],
+)
+async def test_a_silent_connection_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr("stretto_server.server.IDLE_S", 0.2)
+    async with make(tmp_path) as server:
+        port = int(server.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(said)
+        async with asyncio.timeout(3):
+            while await reader.read(1_000):
+                pass
+        writer.close()
+        await writer.wait_closed()
