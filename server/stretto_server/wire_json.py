@@ -12,7 +12,7 @@ try:
 except ImportError:  # the server runs without it, only slower
     orjson = None  # type: ignore[assignment]
 
-from stretto_core.eio.socketio import loads_finite
+from stretto_core.eio.socketio import MAX_DEPTH, loads_finite
 
 JSONDecodeError = json.JSONDecodeError
 
@@ -23,9 +23,6 @@ _AS_JSON: Final = (
     if orjson is not None
     else 0
 )
-
-MAX_DEPTH: Final = 64
-"""Deeper lists and objects are refused: what walks through a payload may be recursive."""
 
 
 def dump(value: Any) -> bytes:

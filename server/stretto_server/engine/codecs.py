@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from stretto_core.eio.payloads import survey
 from stretto_core.eio.socketio import (
+    MAX_DEPTH,
     RESERVED_EVENTS,
     Decoder,
     NotFiniteError,
@@ -16,8 +17,6 @@ from stretto_core.eio.socketio import (
 from stretto_core.eio.violations import Reason, Violation
 from stretto_server import wire_json
 from stretto_server.engine.encoded import Encoded
-
-MAX_DEPTH = 64
 
 
 class PacketDecoder(Protocol):

@@ -12,7 +12,7 @@ from stretto_core.eio.actions import Action, CloseReason
 from stretto_core.eio.session import Phase, Session
 from stretto_core.eio.stall import Stall
 from stretto_core.eio.violations import Reason
-from stretto_core.eio.websocket import encode_frame
+from stretto_core.eio.websocket import Opcode, encode_frame
 from stretto_server.engine.connection import WebSocketConnection, close_code
 from stretto_server.engine.encoded import Encoded, frame_for
 from stretto_server.engine.environ import Handshake
@@ -158,7 +158,7 @@ class EngineSocket:
         """Send a packet that is text alone and for nobody else: its payload with the ``4``."""
         pending = self.pending
         if pending is not None and self.deflate_from is None:
-            self.write_frames(pending, encode_frame(1, payload))
+            self.write_frames(pending, encode_frame(Opcode.TEXT, payload))
         else:
             self.send(Encoded(payload))
 

@@ -12,9 +12,10 @@ from socketio import exceptions
 from stretto_core.eio.actions import CloseReason
 from stretto_core.eio.socketio import PacketType, SocketPacket
 from stretto_server.engine.codecs import Codec
-from stretto_server.engine.engine_server import EngineServer, takes
+from stretto_server.engine.engine_server import EngineServer
 from stretto_server.engine.engine_socket import EngineSocket, Pause
 from stretto_server.engine.event_queue import EventQueue
+from stretto_server.engine.handlers import takes
 from stretto_server.engine.members import Member, MemberState, SocketClient
 from stretto_server.engine.recovery import Recoveries, Returning, without_recovery
 

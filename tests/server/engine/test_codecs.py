@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from socketio.msgpack_packet import MsgPackPacket
 from socketio.packet import Packet
 
-from stretto_core.eio.socketio import Decoder, PacketType, SocketPacket
+from stretto_core.eio.socketio import MAX_DEPTH, Decoder, PacketType, SocketPacket
 from stretto_core.eio.violations import Reason, Violation
-from stretto_server.engine.codecs import MAX_DEPTH, ClassCodec, Codec, JsonCodec, MsgPackCodec
+from stretto_server.engine.codecs import ClassCodec, Codec, JsonCodec, MsgPackCodec
 
 CONNECT, EVENT, ACK = PacketType.CONNECT, PacketType.EVENT, PacketType.ACK
 ZERO = '{"_placeholder":true,"num":0}'

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,45 +15,10 @@ from stretto_core.eio.handshake import Transport
 from stretto_core.eio.violations import Reason
 from stretto_core.eio.websocket import message_frame
 from stretto_server.engine import engine_server
-from stretto_server.engine.engine_server import EngineServer, takes
+from stretto_server.engine.engine_server import EngineServer
 from stretto_server.engine.engine_socket import EngineSocket
-from tests.server.engine.fakes import HANDSHAKE, open_polling, open_websocket, transport_of
-
-Serve = Callable[..., EngineServer]
-
-
-@pytest.fixture
-async def serve() -> AsyncIterator[Serve]:
-    """Make servers that leave no timer behind."""
-    servers: list[EngineServer] = []
-
-    def make(**options: Any) -> EngineServer:
-        servers.append(EngineServer(**options))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.sockets.clear()
-        await server.shutdown()
-
-
-def enter(server: EngineServer, sid: str, *, polling: bool = False) -> EngineSocket:
-    socket = open_polling(server, sid) if polling else open_websocket(server, sid)
-    server.sockets[sid] = socket
-    return socket
-
-
-def told(server: EngineServer, event: str) -> list[Any]:
-    """Return what a handler is told, from now on."""
-    calls: list[Any] = []
-    server.on(event, lambda *arguments: calls.append(arguments))
-    return calls
-
-
-async def turn() -> None:
-    for _ in range(3):
-        await asyncio.sleep(0)
-
+from tests.server.engine.engines import Serve, enter, told, turn
+from tests.server.engine.fakes import HANDSHAKE, transport_of
 
 # How it is made.
 
@@ -151,91 +115,6 @@ def test_handlers_are_registered_in_two_ways() -> None:
     assert server.on("connect", message) is None
     with pytest.raises(ValueError, match="there is no event 'mesage'"):
         server.on("mesage")
-
-
-@pytest.mark.parametrize(
-    ("handler", "count"),
-    [
-        (lambda sid: None, 1),
-        (lambda sid, reason: None, 2),
-        (lambda sid, reason, more: None, 2),
-        (lambda *arguments: None, 2),
-        (lambda sid, *, reason=None: None, 1),
-        (lambda: None, 0),
-        (dict, 2),
-    ],
-)
-def test_how_many_arguments_a_handler_takes(handler: Any, count: int) -> None:
-    assert takes(handler, 2) == count
-
-
-async def test_messages_and_the_end_reach_the_handlers(serve: Serve) -> None:
-    server = serve()
-    messages, ends = told(server, "message"), told(server, "disconnect")
-    socket = enter(server, "sid")
-    server.observer.message(socket, "a")
-    server.observer.drained(socket)
-    socket.close()
-    await turn()
-    assert messages == [("sid", "a")]
-    assert ends == [("sid", "server disconnect")]
-    assert server.sockets == {}
-
-
-async def test_without_handlers_nothing_happens(serve: Serve) -> None:
-    server = serve()
-    socket = enter(server, "sid")
-    server.observer.message(socket, "a")
-    socket.close()
-    await turn()
-
-
-async def test_handlers_that_fail_are_logged(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
-    server = serve()
-
-    def fail(*_arguments: Any) -> None:
-        raise RuntimeError("a handler failed")
-
-    async def fail_later(*_arguments: Any) -> None:
-        raise RuntimeError("a handler failed")
-
-    socket = enter(server, "sid")
-    for handler in (fail, fail_later):
-        server.on("message", handler)
-        server.observer.message(socket, "a")
-        await turn()
-    assert [str(record.exc_info and record.exc_info[1]) for record in caplog.records] == [
-        "a handler failed"
-    ] * 2
-
-
-@pytest.mark.parametrize(
-    ("answer", "refusal"),
-    [
-        (None, None),
-        (True, None),
-        (False, "Unauthorized"),
-        ("no", "no"),
-        ({"a": 1}, {"a": 1}),
-    ],
-)
-async def test_the_connect_handler_decides(serve: Serve, answer: Any, refusal: Any) -> None:
-    server = serve()
-    seen: list[Any] = []
-
-    def connect(sid: str, environ: dict[str, Any]) -> Any:
-        seen.append((sid, sid in server.sockets, environ["REMOTE_ADDR"]))
-        return answer
-
-    server.on("connect", connect)
-    socket = EngineSocket(server, "sid", HANDSHAKE)
-    request: Any = SimpleNamespace(content=None)
-    connecting: Any = server.observer.connecting(socket, request)
-    assert await connecting == refusal
-    assert seen == [("sid", True, "192.0.2.1")]
-    assert ("sid" in server.sockets) is (refusal is None)
 
 
 # Clients.
