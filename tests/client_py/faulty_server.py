@@ -14,6 +14,7 @@ from typing import Any
 
 from stretto_core.authority import Authority, Staged, Submission
 from stretto_core.entries import ClientRecord, Entry
+from stretto_server import document_queue
 from stretto_server.cli import main
 from stretto_server.journal import sqlite_appends
 from stretto_server.journal.interface import Appended, AppendResult
@@ -80,6 +81,8 @@ if __name__ == "__main__":
     if fault == "early-ack":
         SqliteJournal.append = append_later  # type: ignore[method-assign, assignment]
     elif fault == "no-dedup":
+        # One operation a batch: else a copy that arrives with its original is told apart in it.
+        document_queue.MAX_BATCH = 1  # type: ignore[misc]
         Authority.stage = stage_again  # type: ignore[method-assign, assignment]
         sqlite_appends.advance_clients = advance_anyway  # type: ignore[attr-defined]
     elif fault == "once":
