@@ -205,12 +205,12 @@ class DocumentActor:
         if appending is None:
             return  # stopped
         batch, staged = appending.batch, appending.staged
-        if not self.log.sends_in_place or not _went_well(result):
+        if not _went_well(result):
             self._take_time(batch, self._commit(batch, appending))
             return
         try:
             self.log.take_in(staged)
-            self.log.send_in_place(staged.base + 1, staged.entries)
+            self.log.send(staged.base + 1, staged.entries)
             resolve(batch, staged.outcomes)
         except Exception as error:
             self._failed(batch, error)
@@ -286,13 +286,13 @@ class DocumentActor:
             if staged.entries:
                 result = await self.log.append(staged)
         if isinstance(result, Conflict):
-            await self.log.learn(result.missed)
+            self.log.learn(result.missed)
             return False
         if isinstance(result, StaleClient):
             self.authority.enroll(result.client, result.record)
             return False
         self.log.take_in(staged)
-        await self.log.send(staged.base + 1, staged.entries)
+        self.log.send(staged.base + 1, staged.entries)
         resolve(batch, staged.outcomes)
         return True
 

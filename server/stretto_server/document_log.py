@@ -5,11 +5,10 @@ What decides is :class:`stretto_core.authority.Authority`. Nothing here is order
 """
 
 import asyncio
-import inspect
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,9 +72,7 @@ class DocumentLog:
         self.last_frame_at = 0.0
         self.unsure = False
         """Whether the journal may have something that is not known here: see :meth:`settle`."""
-        self.sends_in_place = not inspect.iscoroutinefunction(bus.broadcast_json)
-        """Whether sending never waits for anything: see :meth:`send_in_place`."""
-        self._broadcast: Callable[..., Awaitable[None] | None] = bus.broadcast_json
+        self._deliver = bus.deliver_json
         self._journal = journal
         self._frame_head = f'{{"doc":{json.dumps(doc)},"epoch":{json.dumps(loaded.head.epoch)}'
         self._since_snapshot = _SinceSnapshot(loaded.snapshot.version, len(loaded.entries))
@@ -92,25 +89,19 @@ class DocumentLog:
         self.authority.commit(staged)
         self._count(staged.entries)
 
-    async def learn(self, entries: Sequence[Entry]) -> None:
+    def learn(self, entries: Sequence[Entry]) -> None:
         """Take in what others committed, and send it on: our members have not seen it."""
         first = self.authority.version + 1
         self.authority.learn(entries)
         self._count(entries)
-        await self.send(first, entries)
+        self.send(first, entries)
 
     # Frames.
 
-    async def send(self, first: int, entries: Sequence[Entry]) -> None:
+    def send(self, first: int, entries: Sequence[Entry]) -> None:
         """Send entries from version ``first`` on, the last of which is the head's."""
         if entries:
-            sending = self._broadcast(*self._frame(first, entries))
-            if sending is not None:
-                await sending
-
-    def send_in_place(self, first: int, entries: Sequence[Entry]) -> None:
-        """Do as :meth:`send` where :attr:`sends_in_place`."""
-        self._broadcast(*self._frame(first, entries))
+            self._deliver(*self._frame(first, entries))
 
     def _frame(self, first: int, entries: Sequence[Entry]) -> tuple[str, str, str, str]:
         self.last_frame_at = time.monotonic()
@@ -185,7 +176,7 @@ class DocumentLog:
                 PAGE_ENTRIES,
                 PAGE_BYTES,
             )
-            await self.learn(page.entries)
+            self.learn(page.entries)
             if self.authority.version >= page.head.version:
                 return
 

@@ -25,7 +25,6 @@ class LiveRoster:
         self._about = about
         self._timer: asyncio.TimerHandle | None = None
         self._next_at = 0.0
-        self._sending: asyncio.Task[None] | None = None
 
     def changed(self) -> None:
         """Send what changed, after this turn of the loop or at the next interval."""
@@ -58,8 +57,6 @@ class LiveRoster:
         self._next_at = asyncio.get_running_loop().time() + DIFF_INTERVAL_S
         diff = self.members.take_diff()
         if diff is not None:
-            self._sending = asyncio.ensure_future(
-                self._bus.broadcast(
-                    self._namespace, self._room, ServerEvent.PRESENCE, {**self._about, **diff}
-                )
+            self._bus.deliver(
+                self._namespace, self._room, ServerEvent.PRESENCE, {**self._about, **diff}
             )

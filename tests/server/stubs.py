@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from stretto_core.entries import Entry
+from stretto_server.bus.interface import Follower
 from stretto_server.journal.interface import AppendResult
 from stretto_server.journal.memory import MemoryJournal
 
 
-class RecordingBus:
-    """Delivers to nobody and remembers everything."""
+class SilentBus:
+    """Delivers to nobody; tests override what they listen to."""
 
-    def __init__(self) -> None:
-        self.frames: list[tuple[str, str, dict[str, Any]]] = []
-        self.members: dict[str, set[str]] = {}
+    shared = False
 
     async def broadcast(
         self,
@@ -27,10 +26,42 @@ class RecordingBus:
         skip: str | None = None,
         binary: bool = False,
     ) -> None:
-        self.frames.append((room, event, payload))
+        self.deliver(namespace, room, event, payload)
 
-    async def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
-        self.frames.append((room, event, json.loads(payload)))
+    def deliver(self, namespace: str, room: str, event: str, payload: dict[str, Any]) -> None:
+        """Send to this node's members."""
+
+    def deliver_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+        self.deliver(namespace, room, event, json.loads(payload))
+
+    async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:
+        """Send to one connection."""
+
+    async def join(self, namespace: str, sid: str, room: str) -> None:
+        """Let a connection in."""
+
+    async def leave(self, namespace: str, sid: str, room: str) -> None:
+        """Take a connection out."""
+
+    async def publish(self, room: str, message: bytes) -> None:
+        """Tell other nodes."""
+
+    async def follow(self, room: str, follower: Follower) -> None:
+        """Hear other nodes."""
+
+    async def unfollow(self, room: str, follower: Follower) -> None:
+        """Hear nobody."""
+
+
+class RecordingBus(SilentBus):
+    """Delivers to nobody and remembers everything."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[str, str, dict[str, Any]]] = []
+        self.members: dict[str, set[str]] = {}
+
+    def deliver(self, namespace: str, room: str, event: str, payload: dict[str, Any]) -> None:
+        self.frames.append((room, event, payload))
 
     async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:
         self.frames.append((sid, event, payload))
@@ -65,13 +96,20 @@ class UnreliableJournal(MemoryJournal):
         self.appends: list[int] = []
 
     async def append(
-        self, doc: str, epoch: str, base: int, entries: Sequence[Entry], hashes: Sequence[str]
+        self,
+        doc: str,
+        epoch: str,
+        base: int,
+        entries: Sequence[Entry],
+        hashes: Sequence[str],
+        *,
+        base_hash: str | None = None,
     ) -> AppendResult:
         self.appends.append(len(entries))
         if self.gate is not None:
             await self.gate.wait()
         _raise(self.before)
-        result = await super().append(doc, epoch, base, entries, hashes)
+        result = await super().append(doc, epoch, base, entries, hashes, base_hash=base_hash)
         _raise(self.after)
         return result
 

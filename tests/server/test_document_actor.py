@@ -1,7 +1,6 @@
 """The actor: nothing is answered or sent before it is durable, whatever the journal does."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -56,18 +55,9 @@ class Desk:
         assert type(result).__name__ == "Appended"
 
 
-class PlacingBus(RecordingBus):
-    """A bus that never waits."""
-
-    def broadcast_json(  # type: ignore[override]
-        self, namespace: str, room: str, event: str, payload: str
-    ) -> None:
-        self.frames.append((room, event, json.loads(payload)))
-
-
-@pytest.fixture(params=[RecordingBus, PlacingBus], ids=["bus-that-may-wait", "bus-in-place"])
-async def desk(request: pytest.FixtureRequest) -> AsyncIterator[Desk]:
-    journal, bus = UnreliableJournal(), request.param()
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    journal, bus = UnreliableJournal(), RecordingBus()
     await journal.create("notes", "epoch", 1)
     loaded = await journal.load("notes")
     assert loaded is not None

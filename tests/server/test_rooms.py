@@ -25,11 +25,12 @@ from stretto_server.connections import Connection
 from stretto_server.limits import Rates
 from stretto_server.rooms import Rooms
 from stretto_server.server import RealtimeServer
+from tests.server.stubs import SilentBus
 
 LIMITS = Limits(room_members=2, joined_rooms=3, room_state_bytes=100)
 
 
-class Mailboxes:
+class Mailboxes(SilentBus):
     """A bus that keeps what each connection was sent."""
 
     def __init__(self) -> None:
@@ -46,13 +47,10 @@ class Mailboxes:
         skip: str | None = None,
         binary: bool = False,
     ) -> None:
-        assert namespace == ROOMS
-        for sid in self.rooms.get(room, ()):
-            if sid != skip:
-                await self.send(namespace, sid, event, payload)
+        self._put(room, event, payload, skip)
 
-    async def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
-        raise AssertionError("only documents speak so")
+    def deliver(self, namespace: str, room: str, event: str, payload: dict[str, Any]) -> None:
+        self._put(room, event, payload, None)
 
     async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:
         self.boxes.setdefault(sid, []).append((event, payload))
@@ -62,6 +60,11 @@ class Mailboxes:
 
     async def leave(self, namespace: str, sid: str, room: str) -> None:
         self.rooms[room].remove(sid)
+
+    def _put(self, room: str, event: str, payload: dict[str, Any], skip: str | None) -> None:
+        for sid in self.rooms.get(room, ()):
+            if sid != skip:
+                self.boxes.setdefault(sid, []).append((event, payload))
 
     def heard(self, who: Connection, event: str) -> list[dict[str, Any]]:
         return [payload for name, payload in self.boxes.get(who.sids[ROOMS], []) if name == event]

@@ -9,41 +9,19 @@ import pytest
 from stretto_core.roster import Member, User
 from stretto_server import roster_service
 from stretto_server.roster_service import DIFF_INTERVAL_S, LiveRoster
+from tests.server.stubs import SilentBus
 
 ANN = User("ann", "Ann", "#112233")
 
 
-class Ear:
-    """A bus that notes what is broadcast, and when."""
+class Ear(SilentBus):
+    """A bus that notes what is told to this node's members, and when."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[float, str, str, str, dict[str, Any]]] = []
 
-    async def broadcast(
-        self,
-        namespace: str,
-        room: str,
-        event: str,
-        payload: dict[str, Any],
-        *,
-        skip: str | None = None,
-        binary: bool = False,
-    ) -> None:
-        assert skip is None
-        assert not binary
+    def deliver(self, namespace: str, room: str, event: str, payload: dict[str, Any]) -> None:
         self.heard.append((asyncio.get_running_loop().time(), namespace, room, event, payload))
-
-    async def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
-        raise AssertionError("only documents speak so")
-
-    async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:
-        raise AssertionError("a roster speaks to its room")
-
-    async def join(self, namespace: str, sid: str, room: str) -> None:
-        raise AssertionError("a roster lets nobody in")
-
-    async def leave(self, namespace: str, sid: str, room: str) -> None:
-        raise AssertionError("a roster puts nobody out")
 
 
 def roster(ear: Ear) -> LiveRoster:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from stretto_core.eio.socketio import PacketType, SocketPacket
+from stretto_server.bus.interface import Follower
 from stretto_server.engine.encoded import Encoded
 from stretto_server.engine.members import Member
 from stretto_server.engine.room_manager import RoomManager
@@ -21,6 +22,8 @@ class LocalBus(RoomManager):
     returns; nothing is awaited on the way. Members that read too slowly are passed over.
     """
 
+    shared = False
+
     def __init__(self) -> None:
         super().__init__()
         self._missed: dict[str, Missed] = {}
@@ -36,14 +39,26 @@ class LocalBus(RoomManager):
         binary: bool = False,
     ) -> None:
         """Send to everyone in ``room`` but ``skip``."""
+        self.deliver(namespace, room, event, payload, skip=skip)
+
+    def deliver(
+        self,
+        namespace: str,
+        room: str,
+        event: str,
+        payload: dict[str, Any],
+        *,
+        skip: str | None = None,
+    ) -> None:
+        """Send to everyone in ``room`` but ``skip``. Never waits."""
         members = self.rooms.get(namespace, {}).get(room)
         if not members:
             return
         packet = SocketPacket(PacketType.EVENT, namespace, None, [str(event), payload])
         self._broadcast(members, room, event, self.server.codec.encode(packet), skip)
 
-    def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
-        """Send to everyone in ``room`` a payload that is JSON already."""
+    def deliver_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+        """Do as :meth:`deliver` with a payload that is JSON already."""
         members = self.rooms.get(namespace, {}).get(room)
         if members:
             head = "" if namespace == "/" else f"{namespace},"
@@ -61,7 +76,7 @@ class LocalBus(RoomManager):
         audience: Iterable[Member] = members.values()
         if self._missed:
             audience = [one for one in audience if not self._passes(one, room, event, encoded)]
-        self.deliver(audience, encoded, NOBODY if skip is None else frozenset((skip,)))
+        self.send_to(audience, encoded, NOBODY if skip is None else frozenset((skip,)))
 
     async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:
         """Send to one connection; one that is gone is passed over."""
@@ -77,6 +92,15 @@ class LocalBus(RoomManager):
     async def leave(self, namespace: str, sid: str, room: str) -> None:
         """Take a connection out of ``room``."""
         self.basic_leave_room(sid, namespace, room)
+
+    async def publish(self, room: str, message: bytes) -> None:
+        """Do nothing: there are no other nodes."""
+
+    async def follow(self, room: str, follower: Follower) -> None:
+        """Do nothing: all that happens to a room happens here."""
+
+    async def unfollow(self, room: str, follower: Follower) -> None:
+        """Do nothing."""
 
     # Slow readers.
 

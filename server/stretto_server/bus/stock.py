@@ -6,6 +6,7 @@ from engineio import packet as engine_packet
 from socketio import AsyncManager
 
 from stretto_server import wire_json
+from stretto_server.bus.interface import Follower
 
 
 class StockBus(AsyncManager):  # type: ignore[misc]
@@ -15,6 +16,8 @@ class StockBus(AsyncManager):  # type: ignore[misc]
     and lets a frame overtake an ack. Here a frame is encoded once and put on every
     recipient's queue before the call returns; nothing is awaited on the way.
     """
+
+    shared = False
 
     async def broadcast(
         self,
@@ -27,6 +30,19 @@ class StockBus(AsyncManager):  # type: ignore[misc]
         binary: bool = False,
     ) -> None:
         """Send to everyone in ``room`` but ``skip``."""
+        self.deliver(namespace, room, event, payload, skip=skip, binary=binary)
+
+    def deliver(
+        self,
+        namespace: str,
+        room: str,
+        event: str,
+        payload: dict[str, Any],
+        *,
+        skip: str | None = None,
+        binary: bool = False,
+    ) -> None:
+        """Send to everyone in ``room`` but ``skip``. Never waits."""
         members = self.rooms.get(namespace, {}).get(room)
         if not members:
             return
@@ -35,9 +51,9 @@ class StockBus(AsyncManager):  # type: ignore[misc]
             if sid != skip:
                 self._put(engine_sid, packets)
 
-    async def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
-        """Send to everyone in ``room`` a payload that is JSON already."""
-        await self.broadcast(namespace, room, event, wire_json.loads(payload))
+    def deliver_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+        """Do as :meth:`deliver` with a payload that is JSON already."""
+        self.deliver(namespace, room, event, wire_json.loads(payload))
 
     async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:
         """Send to one connection; one that is gone is passed over."""
@@ -52,6 +68,15 @@ class StockBus(AsyncManager):  # type: ignore[misc]
     async def leave(self, namespace: str, sid: str, room: str) -> None:
         """Take a connection out of ``room``."""
         self.basic_leave_room(sid, namespace, room)
+
+    async def publish(self, room: str, message: bytes) -> None:
+        """Do nothing: there are no other nodes."""
+
+    async def follow(self, room: str, follower: Follower) -> None:
+        """Do nothing: all that happens to a room happens here."""
+
+    async def unfollow(self, room: str, follower: Follower) -> None:
+        """Do nothing."""
 
     async def emit(
         self,

@@ -221,7 +221,7 @@ class RoomManager(socketio.AsyncManager):  # type: ignore[misc]
                 encoded = self.server.codec.encode(packet)
                 if log is not None:
                     self.server.recoveries.add(namespace, encoded, to or room, skipped)
-                self.deliver(audience, encoded, skipped, volatile)
+                self.send_to(audience, encoded, skipped, volatile)
             return
         for member in list(audience):
             if member.sid not in skipped:
@@ -229,7 +229,7 @@ class RoomManager(socketio.AsyncManager):  # type: ignore[misc]
                 packet = SocketPacket(PacketType.EVENT, namespace, ack, arguments)
                 member.socket.send(self.server.codec.encode(packet), volatile=volatile)
 
-    def deliver(
+    def send_to(
         self,
         audience: Iterable[Member],
         encoded: Encoded,

@@ -125,11 +125,20 @@ class Journal(Protocol):
         """
 
     def append(
-        self, doc: str, epoch: str, base: int, entries: Sequence[Entry], hashes: Sequence[str]
+        self,
+        doc: str,
+        epoch: str,
+        base: int,
+        entries: Sequence[Entry],
+        hashes: Sequence[str],
+        *,
+        base_hash: str | None = None,
     ) -> Awaitable[AppendResult]:
         """Append ``entries`` at versions ``base + 1 …``, all or none, durably.
 
-        ``hashes`` are the history hashes after each entry. Checked in this order: the
+        ``hashes`` are the history hashes after each entry, ``base_hash`` the one before them:
+        a head at ``base`` with another hash is a :class:`Conflict` too, with nothing missed.
+        Checked in this order: the
         document exists (NotFound), ``epoch`` (EpochChanged with ``details.epoch``), the
         head is ``base`` (else :class:`Conflict`), each entry has its client's next seq and
         that client is not fenced (else :class:`StaleClient`). Where a conflict's missed
@@ -149,6 +158,19 @@ class Journal(Protocol):
         when ``first > version + 1``.
         """
 
+    async def heads(self, docs: Sequence[str]) -> list[Head | None]:
+        """Return where the histories of ``docs`` stand; None for one that does not exist.
+
+        They are asked for together, in as few round trips as can be.
+        """
+
+    async def renew(self, doc: str, epoch: str, new_epoch: str) -> Head:
+        """Give the history of ``epoch`` as it stands the epoch ``new_epoch``; return the head.
+
+        So that nobody who knows it otherwise goes on from what it has lost. A history of
+        another epoch is left alone: of several who try, one is first. Raises NotFound.
+        """
+
     async def client(self, doc: str, client: str) -> ClientRecord | None:
         """Return what is known of a replica; None when unknown or expired."""
 
@@ -163,7 +185,8 @@ class Journal(Protocol):
     async def snapshot(self, doc: str, epoch: str, snapshot: Snapshot) -> None:
         """Keep ``snapshot`` if it is newer than the kept one and of this epoch; else do nothing.
 
-        One above the head is none of this history, and is not kept.
+        One above the head, or whose hash is not the log's at that version, is none of this
+        history, and is not kept.
         """
 
     async def compact(self, doc: str, epoch: str, floor: int) -> Head:

@@ -6,10 +6,11 @@ import pytest
 
 from stretto_server.bus.interface import Bus
 from stretto_server.bus.local import LocalBus
+from stretto_server.bus.stock import StockBus
 
 
-@pytest.mark.parametrize("implementation", [LocalBus])
-@pytest.mark.parametrize("name", ["broadcast", "send", "join", "leave"])
+@pytest.mark.parametrize("implementation", [LocalBus, StockBus])
+@pytest.mark.parametrize("name", ["broadcast", "send", "join", "leave", "publish", "follow"])
 def test_the_signatures_agree(implementation: type, name: str) -> None:
     promised = inspect.signature(getattr(Bus, name))
     given = inspect.signature(getattr(implementation, name))

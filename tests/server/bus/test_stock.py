@@ -54,7 +54,7 @@ async def test_frames_and_messages_to_one_keep_their_order(
 async def test_a_payload_may_be_json_already(server: RealtimeServer, connect: Connect) -> None:
     bus, wire = bus_of(server), await connect()
     await bus.join("/docs", sid(wire), ROOM)
-    await bus.broadcast_json("/docs", ROOM, "count", '{"number":"é"}')
+    bus.deliver_json("/docs", ROOM, "count", '{"number":"é"}')
     assert await heard(wire, 1) == ["é"]
 
 
