@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from stretto_core.entries import ClientRecord, Entry
-from stretto_core.errors import Forbidden, VersionGone
+from stretto_core.errors import Forbidden, NotFound, VersionGone
 from stretto_core.protocol import NO_HASH
 from stretto_server.journal.interface import (
     Appended,
@@ -93,7 +93,14 @@ class MemoryJournal:
         return Loaded(history.head, history.snapshot, history.after(history.snapshot.version))
 
     async def append(
-        self, doc: str, epoch: str, base: int, entries: Sequence[Entry], hashes: Sequence[str]
+        self,
+        doc: str,
+        epoch: str,
+        base: int,
+        entries: Sequence[Entry],
+        hashes: Sequence[str],
+        *,
+        base_hash: str | None = None,
     ) -> AppendResult:
         """Append ``entries`` at versions ``base + 1 …``, all or none."""
         if len(entries) != len(hashes):
@@ -102,7 +109,7 @@ class MemoryJournal:
         head = history.head
         if base < head.floor:
             raise VersionGone(details={"floor": head.floor})
-        if base != head.version:
+        if base != head.version or base_hash not in (None, head.hash):
             return Conflict(head, history.after(base))
         advanced = advance_clients(history.clients, base, entries)
         if isinstance(advanced, StaleClient):
@@ -121,6 +128,20 @@ class MemoryJournal:
         kept = zip(history.entries[start:end], history.hashes[start + 1 : end + 1], strict=True)
         entries, last = fill_page(kept, max_bytes)
         return Page(first, entries, last or history.hashes[start], history.head)
+
+    async def heads(self, docs: Sequence[str]) -> list[Head | None]:
+        """Return where the histories of ``docs`` stand; None for one that does not exist."""
+        found = map(self._histories.get, docs)
+        return [None if history is None else history.head for history in found]
+
+    async def renew(self, doc: str, epoch: str, new_epoch: str) -> Head:
+        """Give the history of ``epoch`` as it stands the epoch ``new_epoch``."""
+        history = self._histories.get(doc)
+        if history is None:
+            raise NotFound(f"there is no document {doc}")
+        if history.epoch == epoch:
+            history.epoch = new_epoch
+        return history.head
 
     async def client(self, doc: str, client: str) -> ClientRecord | None:
         """Return what is known of a replica; None when unknown or expired."""
@@ -142,7 +163,9 @@ class MemoryJournal:
         history = self._histories.get(doc)
         if history is None or history.epoch != epoch:
             return
-        if history.snapshot.version < snapshot.version <= history.head.version:
+        if not history.snapshot.version < snapshot.version <= history.head.version:
+            return
+        if history.hashes[snapshot.version - history.floor] == snapshot.hash:
             history.snapshot = snapshot
 
     async def compact(self, doc: str, epoch: str, floor: int) -> Head:
