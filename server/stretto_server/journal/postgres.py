@@ -142,6 +142,19 @@ class PostgresJournal:
             entries, last = fill_page(log[:limit], max_bytes)
             return Page(first, entries, last or before, head)
 
+    async def heads(self, docs: Sequence[str]) -> list[Head | None]:
+        """Return where the histories of ``docs`` stand; None for one that does not exist."""
+        rows = await self._session.read(queries.HEADS, docs)
+        found = {row["doc"]: read_head(row) for row in rows}
+        return [found.get(doc) for doc in docs]
+
+    async def renew(self, doc: str, epoch: str, new_epoch: str) -> Head:
+        """Give the history of ``epoch`` as it stands the epoch ``new_epoch``."""
+        row = await self._session.write(queries.RENEW, doc, epoch, new_epoch)
+        if row is None:
+            raise NotFound(f"there is no document {doc}")
+        return read_head(row)
+
     async def client(self, doc: str, client: str) -> ClientRecord | None:
         """Return what is known of a replica; None when unknown or expired."""
         rows = await self._session.read(queries.CLIENT, doc, client)

@@ -57,6 +57,15 @@ WHERE d.doc = $1
 """
 """From the entry before the page on, whose hash is wanted; a page may be cut further."""
 
+HEADS: Final = f"SELECT d.doc, {_HEAD} FROM stretto_documents d WHERE d.doc = ANY($1::text[])"
+
+RENEW: Final = f"""
+UPDATE stretto_documents d SET epoch = CASE WHEN d.epoch = $2 THEN $3 ELSE d.epoch END
+WHERE d.doc = $1
+RETURNING {_HEAD}
+"""
+"""Whoever comes second waits for the row, and so returns the epoch that the first one gave."""
+
 CLIENT: Final = """
 SELECT c.last_seq, c.last_version, c.author, c.fenced
 FROM stretto_clients c JOIN stretto_documents d ON d.id = c.document
@@ -67,8 +76,11 @@ FENCE: Final = "SELECT * FROM stretto_fence($1, $2, $3, $4, $5)"
 
 SNAPSHOT: Final = """
 INSERT INTO stretto_snapshots AS s (document, version, hash, content)
-SELECT d.id, $3::bigint, $4, $5 FROM stretto_documents d
+SELECT d.id, $3::bigint, $4::bytea, $5 FROM stretto_documents d
 WHERE d.doc = $1 AND d.epoch = $2 AND $3 > 0 AND $3 <= d.version
+    AND $4 = CASE WHEN $3 = d.floor THEN d.floor_hash ELSE (
+        SELECT e.hash FROM stretto_entries e WHERE e.document = d.id AND e.version = $3
+    ) END
 FOR NO KEY UPDATE OF d
 ON CONFLICT (document) DO UPDATE SET
     version = excluded.version, hash = excluded.hash, content = excluded.content

@@ -27,9 +27,11 @@ from stretto_server.journal.redis_frames import (
     deleted_frame,
     ops_frame,
     publish_arguments,
+    renewed_frame,
     replaced_frame,
 )
 from stretto_server.journal.redis_records import (
+    HEAD_FIELDS,
     entry_arguments,
     keys_of,
     read_entries,
@@ -151,6 +153,24 @@ class RedisJournal:
                 require_full(rows, max_bytes)
             entries, last = fill_page([(one.entry, one.hash) for one in kept], max_bytes)
             return Page(first, entries, last or read_hash(before), head)
+
+    async def heads(self, docs: Sequence[str]) -> list[Head | None]:
+        """Return where the histories of ``docs`` stand; None for one that does not exist."""
+        metas = [keys_of(doc)[0] for doc in docs]
+        replies = await self._session.read_each(metas, "HMGET", *HEAD_FIELDS)
+        found: list[Head | None] = []
+        for doc, fields in zip(docs, replies, strict=True):
+            with self._session.intact(doc):
+                found.append(None if fields[0] is None else read_head(fields))
+        return found
+
+    async def renew(self, doc: str, epoch: str, new_epoch: str) -> Head:
+        """Give the history of ``epoch`` as it stands the epoch ``new_epoch``."""
+        publish = publish_arguments(doc, self._session.sharded)
+        frame = renewed_frame(doc, new_epoch)
+        _, head = await self._session.run("renew", doc, epoch, new_epoch, *publish, *frame)
+        with self._session.intact(doc):
+            return read_head(head)
 
     async def client(self, doc: str, client: str) -> ClientRecord | None:
         """Return what is known of a replica; None when unknown or expired."""

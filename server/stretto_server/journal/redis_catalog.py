@@ -6,12 +6,18 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from stretto_server.journal.interface import DocumentInfo
-from stretto_server.journal.redis_records import INDEXES, keys_of, last_used, read_head
+from stretto_server.journal.redis_records import (
+    HEAD_FIELDS,
+    INDEXES,
+    keys_of,
+    last_used,
+    read_head,
+)
 from stretto_server.journal.redis_session import RedisSession
 
 PIECE: Final = 500
 """So many documents or clients are looked at in one step."""
-_HEAD: Final = ("epoch", "version", "hash", "floor", "created_ms", "updated_ms")
+_INFO: Final = (*HEAD_FIELDS, "created_ms", "updated_ms")
 
 
 async def documents(
@@ -60,7 +66,7 @@ async def _ids(session: RedisSession, prefix: str, after: str, limit: int) -> li
 
 async def _info(session: RedisSession, doc: str) -> DocumentInfo | None:
     """Return a row of the listing; None when the document was deleted meanwhile."""
-    fields = await session.read(keys_of(doc)[0], "HMGET", *_HEAD)
+    fields = await session.read(keys_of(doc)[0], "HMGET", *_INFO)
     if fields[0] is None:
         return None
     with session.intact(doc):

@@ -5,7 +5,8 @@ Each message is one JSON object on the channel of the room ``doc:<id>``:
 - ``{doc, epoch, from, ops, hash}``: entries were appended; exactly the payload of the wire
   contract's ``ops``, to be relayed as it is.
 - ``{doc, epoch, from, version, hash}``, without ``ops``: they were too large; read them.
-- ``{doc, epoch, version, hash, replaced: true}``: this history replaces the other.
+- ``{doc, epoch, version, hash, replaced: true}``: this history replaces the other, or is the
+  other as it stood, under a new epoch.
 - ``{doc, epoch, deleted: true}``: the document is gone.
 """
 
@@ -52,6 +53,15 @@ def replaced_frame(doc: str, head: Head) -> str:
             "replaced": True,
         }
     )
+
+
+def renewed_frame(doc: str, new_epoch: str) -> tuple[str, str]:
+    """Return head and tail of the message that a history has a new epoch.
+
+    Between them go the version, ``,"hash":`` and the hash, which only Redis knows.
+    """
+    head = f'{{"doc":{wire_json.dumps(doc)},"epoch":{wire_json.dumps(new_epoch)},"version":'
+    return head, ',"replaced":true}'
 
 
 def deleted_frame(doc: str) -> tuple[str, str]:

@@ -21,6 +21,9 @@ FORMAT: Final = "1"
 INDEXES: Final = tuple(f"{tag}:documents" for tag in TAGS)
 """The sorted sets of document ids, one for each tag."""
 
+HEAD_FIELDS: Final = ("epoch", "version", "hash", "floor")
+"""What :func:`read_head` reads, in this order."""
+
 _RECORD: Final = re.compile(rb"(\d+) (\d+) ([01]) (\d+) (.*)", re.DOTALL)
 
 

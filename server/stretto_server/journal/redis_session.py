@@ -22,7 +22,7 @@ SCRIPTS: Final = {
     name: load_script("stretto_server.journal", f"redis_{name}.lua")
     for name in (
         *("append", "create", "load", "read", "fence", "snapshot", "compact", "replace"),
-        *("delete", "expire"),
+        *("renew", "delete", "expire"),
     )
 }
 
@@ -89,6 +89,13 @@ class RedisSession:
         """Run a command that only reads ``key``."""
         with self._translated():
             return await self._reached().call(key, command, key, *arguments, writes=False)
+
+    async def read_each(
+        self, keys: Sequence[str], command: str, *arguments: Argument
+    ) -> list[Reply]:
+        """Run a command that only reads on each of ``keys``, all sent together."""
+        with self._translated():
+            return await self._reached().read_together([(command, key, *arguments) for key in keys])
 
     async def weaknesses(self) -> list[str]:
         """Return what makes these servers lose acknowledged edits, with what to do about it."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from stretto_core.entries import ClientRecord, Entry
 from stretto_core.errors import Unavailable
+from stretto_server.journal import sqlite_catalog as catalog
 from stretto_server.journal import sqlite_queries as queries
 from stretto_server.journal.interface import (
     AppendResult,
@@ -99,12 +100,21 @@ class SqliteJournal:
         return await self._read(lambda file: queries.load(file, doc))
 
     def append(
-        self, doc: str, epoch: str, base: int, entries: Sequence[Entry], hashes: Sequence[str]
+        self,
+        doc: str,
+        epoch: str,
+        base: int,
+        entries: Sequence[Entry],
+        hashes: Sequence[str],
+        *,
+        base_hash: str | None = None,
     ) -> Awaitable[AppendResult]:
         """Append ``entries`` at versions ``base + 1 …``, all or none, durably."""
         if self._read_only:
             raise self._not_for_writing()
-        return self._writer.defer(lambda file: file.append(doc, epoch, base, entries, hashes))
+        return self._writer.defer(
+            lambda file: file.append(doc, epoch, base, entries, hashes, base_hash)
+        )
 
     async def read(
         self, doc: str, epoch: str, first: int, limit: int, max_bytes: int | None = None
@@ -113,6 +123,14 @@ class SqliteJournal:
         return await self._read(
             lambda file: queries.read(file, doc, epoch, first, limit, max_bytes)
         )
+
+    async def heads(self, docs: Sequence[str]) -> list[Head | None]:
+        """Return where the histories of ``docs`` stand; None for one that does not exist."""
+        return await self._read(lambda file: catalog.heads(file, docs))
+
+    async def renew(self, doc: str, epoch: str, new_epoch: str) -> Head:
+        """Give the history of ``epoch`` as it stands the epoch ``new_epoch``."""
+        return await self._change(doc, lambda file: queries.renew(file, doc, epoch, new_epoch))
 
     async def client(self, doc: str, client: str) -> ClientRecord | None:
         """Return what is known of a replica; None when unknown or expired."""
@@ -157,7 +175,7 @@ class SqliteJournal:
         self, prefix: str = "", after: str = "", limit: int = 100
     ) -> list[DocumentInfo]:
         """Return documents by id, those after ``after`` whose id starts with ``prefix``."""
-        return await self._read(lambda file: queries.documents(file, prefix, after, limit))
+        return await self._read(lambda file: catalog.documents(file, prefix, after, limit))
 
     async def expire_clients(self, before_ms: int) -> int:
         """Forget client records last used before ``before_ms``; return how many."""

@@ -91,7 +91,13 @@ class JournalWriter(sqlite3.Connection):
         self.execute("COMMIT")
 
     def append(
-        self, doc: str, epoch: str, base: int, entries: Sequence[Entry], hashes: Sequence[str]
+        self,
+        doc: str,
+        epoch: str,
+        base: int,
+        entries: Sequence[Entry],
+        hashes: Sequence[str],
+        base_hash: str | None = None,
     ) -> AppendResult:
         """Append ``entries`` after version ``base``, or say why not; :meth:`flush` writes them."""
         if len(entries) != len(hashes):
@@ -99,7 +105,7 @@ class JournalWriter(sqlite3.Connection):
         live = self._live.get(doc)
         if live is None or live.epoch != epoch:
             live = self._require(doc, epoch)
-        if base != live.version:
+        if base != live.version or (base_hash is not None and base_hash != live.hash):
             if base < live.floor:
                 raise VersionGone(details={"floor": live.floor})
             self.flush()

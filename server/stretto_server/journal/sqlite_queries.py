@@ -17,10 +17,10 @@ from itertools import islice
 from typing import Final
 
 from stretto_core.entries import ClientRecord, Entry
-from stretto_core.errors import Forbidden
+from stretto_core.errors import Forbidden, NotFound
 from stretto_core.protocol import NO_HASH
 from stretto_server import wire_json
-from stretto_server.journal.interface import DocumentInfo, Head, Loaded, Page, Snapshot
+from stretto_server.journal.interface import Head, Loaded, Page, Snapshot
 from stretto_server.journal.rules import (
     clients_of,
     fill_page,
@@ -28,7 +28,6 @@ from stretto_server.journal.rules import (
     require_readable,
 )
 
-LAST_CHARACTER: Final = "\U0010ffff"
 VERSION_BITS: Final = 32
 HASH_BYTES: Final = 8
 
@@ -99,6 +98,18 @@ def create(connection: sqlite3.Connection, doc: str, epoch: str, at_ms: int) -> 
     head = Head(epoch, 0, NO_HASH, 0)
     _insert_document(connection, doc, head, at_ms, at_ms)
     return head
+
+
+def renew(connection: sqlite3.Connection, doc: str, epoch: str, new_epoch: str) -> Head:
+    """Give the history of ``epoch`` another one, as it stands; return the head."""
+    row = find(connection, doc)
+    if row is None:
+        raise NotFound(f"there is no document {doc}")
+    head = row.head
+    if head.epoch != epoch:
+        return head
+    connection.execute("UPDATE documents SET epoch = ? WHERE id = ?", (new_epoch, row.id))
+    return Head(new_epoch, head.version, head.hash, head.floor)
 
 
 def load(connection: sqlite3.Connection, doc: str) -> Loaded | None:
@@ -177,10 +188,13 @@ def keep_snapshot(connection: sqlite3.Connection, doc: str, epoch: str, snapshot
     row = find(connection, doc)
     if row is None or row.head.epoch != epoch:
         return
-    if _snapshot_version(connection, row.id) < snapshot.version <= row.head.version:
+    if not _snapshot_version(connection, row.id) < snapshot.version <= row.head.version:
+        return
+    digest = bytes.fromhex(snapshot.hash)
+    if digest == _hash_at(connection, row, snapshot.version):
         connection.execute(
             "INSERT OR REPLACE INTO snapshots (document, version, hash, text) VALUES (?, ?, ?, ?)",
-            (row.id, snapshot.version, bytes.fromhex(snapshot.hash), snapshot.text.encode()),
+            (row.id, snapshot.version, digest, snapshot.text.encode()),
         )
 
 
@@ -242,27 +256,6 @@ def delete(
     return True
 
 
-def documents(
-    connection: sqlite3.Connection, prefix: str, after: str, limit: int
-) -> list[DocumentInfo]:
-    """Return documents by id, those after ``after`` whose id starts with ``prefix``."""
-    rows = connection.execute(
-        "SELECT id, doc, epoch, version, hash, floor, created_ms, updated_ms FROM documents"
-        " WHERE doc >= ? AND doc < ? AND doc > ? ORDER BY doc LIMIT ?",
-        (prefix, prefix + LAST_CHARACTER, after, max(limit, 0)),
-    ).fetchall()
-    logged = {
-        document: (version, digest, at_ms)
-        for document, version, digest, at_ms in _heads(connection)
-    }
-    found = []
-    for id_, doc, epoch, version, digest, floor, created_ms, updated_ms in rows:
-        version, digest, updated_ms = logged.get(id_, (version, digest, updated_ms))
-        head = Head(epoch, version, digest.hex(), floor)
-        found.append(DocumentInfo(doc, head, created_ms, updated_ms))
-    return found
-
-
 def expire_clients(connection: sqlite3.Connection, before_ms: int) -> int:
     """Forget client records last used before ``before_ms``; return how many."""
     return connection.execute("DELETE FROM clients WHERE used_ms < ?", (before_ms,)).rowcount
@@ -319,17 +312,6 @@ def recorded_client(
         (document, name),
     ).fetchone()
     return None if row is None else ClientRecord(row[0], row[1], row[2], bool(row[3]))
-
-
-def _heads(connection: sqlite3.Connection) -> Iterable[tuple[int, int, bytes, int]]:
-    """Give ``(document, version, hash, when)`` of the documents that are in the log."""
-    rows = connection.execute(
-        "SELECT max(place), hashes, entries FROM log GROUP BY place >> ?", (VERSION_BITS,)
-    )
-    for place, hashes, text in rows:
-        document = place >> VERSION_BITS
-        last = wire_json.loads(text)[-1]
-        yield document, place - place_of(document, 0), hashes[-HASH_BYTES:], last["at_ms"]
 
 
 def _entries(

@@ -55,6 +55,23 @@ class Cluster:
         """Send a command about ``key`` alone."""
         return await self._follow(slot_of(key), arguments, writes)
 
+    async def read_together(self, commands: Sequence[tuple[Argument, ...]]) -> list[Reply]:
+        """Send commands that only read, in one go per primary."""
+        shards: dict[Address | None, list[int]] = {}
+        for place, command in enumerate(commands):
+            shards.setdefault(self._owners[slot_of(str(command[1]))], []).append(place)
+        found = await asyncio.gather(
+            *(
+                self._read_shard(owner, [commands[place] for place in places])
+                for owner, places in shards.items()
+            )
+        )
+        replies: list[Reply] = [None] * len(commands)
+        for places, answers in zip(shards.values(), found, strict=True):
+            for place, answer in zip(places, answers, strict=True):
+                replies[place] = answer
+        return replies
+
     async def run(self, script: Script, keys: Sequence[str], *arguments: Argument) -> Reply:
         """Run ``script`` on ``keys``, which lie in one slot."""
         slot = slot_of(keys[0])
@@ -113,6 +130,22 @@ class Cluster:
                     self._owners[slot] = address
                     self._learn_later()
         raise NotSent(f"the cluster redirects slot {slot} in circles")
+
+    async def _read_shard(
+        self, owner: Address | None, commands: Sequence[tuple[Argument, ...]]
+    ) -> list[Reply]:
+        """Send commands that only read to the owner of their slots, and on where those moved."""
+        try:
+            if owner is not None:
+                return await self._pair(owner).reads.call_together(*commands)
+        except (NotSent, NoReply):
+            self._learn_later()
+            raise
+        except ReplyError:
+            pass  # of a slot that moved, or it comes again
+        return await asyncio.gather(
+            *(self._follow(slot_of(str(command[1])), command, False) for command in commands)
+        )
 
     def _learn_later(self) -> None:
         if self._learning is None or self._learning.done():

@@ -37,6 +37,9 @@ class Servers(Protocol):
     async def call(self, key: str, *arguments: Argument, writes: bool) -> Reply:
         """Send a command about ``key`` alone."""
 
+    async def read_together(self, commands: Sequence[tuple[Argument, ...]]) -> list[Reply]:
+        """Send commands that only read, each about its first argument, in one go per server."""
+
     async def run(self, script: Script, keys: Sequence[str], *arguments: Argument) -> Reply:
         """Run ``script`` on ``keys``, which lie in one slot."""
 
@@ -110,6 +113,13 @@ class SingleServer:
         """Send a command about ``key`` alone."""
         try:
             return await self._pair.link(writes).call(*arguments)
+        except ReplyError as error:
+            raise self._judged(error) from None
+
+    async def read_together(self, commands: Sequence[tuple[Argument, ...]]) -> list[Reply]:
+        """Send commands that only read, in one go."""
+        try:
+            return await self._pair.reads.call_together(*commands)
         except ReplyError as error:
             raise self._judged(error) from None
 

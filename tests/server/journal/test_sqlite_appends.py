@@ -13,6 +13,7 @@ import pytest
 from stretto_core.entries import ClientRecord, Entry
 from stretto_core.errors import StrettoError, Unavailable
 from stretto_server.journal import sqlite_appends, sqlite_file
+from stretto_server.journal import sqlite_catalog as catalog
 from stretto_server.journal import sqlite_queries as queries
 from stretto_server.journal.interface import Appended, Conflict, Journal, Snapshot
 from stretto_server.journal.memory import MemoryJournal
@@ -159,7 +160,7 @@ def test_a_log_that_was_left_is_emptied_at_the_next_start(path: Path) -> None:
         assert counts(writer) == (2, 0)
     with closing(open_reader(path, 1)) as reader:
         assert counts(reader) == (2, 0)
-        before = queries.load(reader, DOC), queries.documents(reader, "", "", 9)
+        before = queries.load(reader, DOC), catalog.documents(reader, "", "", 9)
         assert queries.client(reader, DOC, A) == ClientRecord(5, 6, ALICE)
         assert queries.client(reader, DOC, B) == ClientRecord(1, 4, BOB)
         assert queries.client(reader, DOC, "client-unknown-000") is None
@@ -169,7 +170,7 @@ def test_a_log_that_was_left_is_emptied_at_the_next_start(path: Path) -> None:
         assert queries.recorded_client(writer, 1, B) == ClientRecord(1, 4, BOB)
         used = writer.execute("SELECT client, used_ms FROM clients ORDER BY client").fetchall()
         assert used == [(A, 1_005), (B, 7_000)]
-        assert (queries.load(writer, DOC), queries.documents(writer, "", "", 9)) == before
+        assert (queries.load(writer, DOC), catalog.documents(writer, "", "", 9)) == before
     assert before[1][0].updated_ms == 1_005
     assert before[1][0].head.version == 6
 
