@@ -8,22 +8,33 @@ the last one was being written.
 A batch for which all goes well takes two callbacks of the event loop, one that appends it
 and one when it is durable. What has to wait for something else (openings, lost races, a
 journal that does not answer, bases that left memory) is done by a task, during which the
-queue stands still.
+queue stands still. So does what is heard of other nodes' commits: it is taken in between
+two batches, and whatever does not continue the history is read from the journal.
 """
 
 import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from stretto_core.authority import Staged, Submission
-from stretto_core.errors import Busy, Forbidden, InternalError, StrettoError, Unavailable
+from stretto_core.errors import (
+    Busy,
+    EpochChanged,
+    Forbidden,
+    InternalError,
+    NotFound,
+    StrettoError,
+    Unavailable,
+    VersionGone,
+)
+from stretto_core.following import Frame, News
 from stretto_core.protocol import Limits
 from stretto_server.bus.interface import Bus
-from stretto_server.document_log import DocumentLog, now_ms
+from stretto_server.document_log import DocumentLog, HistoryLost, now_ms
 from stretto_server.document_queue import (
     Admission,
     Admitted,
@@ -43,6 +54,7 @@ from stretto_server.journal.interface import (
     OutcomeUnknown,
     StaleClient,
 )
+from stretto_server.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +65,15 @@ GATHER_OPS: Final = 64
 
 BATCH_BUDGET_S: Final = 2.0
 RACES_BEFORE_PAUSE: Final = 3
+
+MOST_HEARD: Final = 64
+"""So many frames of other nodes wait for an append that is under way; of more it is read."""
+ANEW_MS: Final = 200
+"""When a client may come back to a document that is being loaded anew."""
+
+
+def _nothing(_problem: Exception) -> None:
+    """Let nobody know."""
 
 
 @dataclass(slots=True)
@@ -68,7 +89,13 @@ class DocumentActor:
     """Serialises everything that touches one document's history. Made inside an event loop."""
 
     def __init__(
-        self, doc: str, loaded: Loaded, journal: Journal, bus: Bus, limits: Limits
+        self,
+        doc: str,
+        loaded: Loaded,
+        journal: Journal,
+        bus: Bus,
+        limits: Limits,
+        metrics: Metrics,
     ) -> None:
         self.doc = doc
         self.log = DocumentLog(doc, loaded, journal, bus, limits)
@@ -76,6 +103,15 @@ class DocumentActor:
         self.authority = self.log.authority
         self.audience = 0
         """How many connections of this node a frame goes to."""
+        self.lost = False
+        """Whether the journal no longer continues what is known: nothing commits here."""
+        self.on_lost: Callable[[Exception], None] = _nothing
+        """Called once then, with why; the document has to be loaded anew."""
+        self._metrics = metrics
+        self._shared = bus.shared
+        self._heard: list[Frame] = []
+        self._must_look = False
+        self._lookers: list[asyncio.Future[None]] = []
         self._loop = asyncio.get_running_loop()
         self._queue = DocumentQueue()
         self._busy = False
@@ -128,8 +164,10 @@ class DocumentActor:
     def submit_for(self, submission: Submission, answer: Answer) -> None:
         """Queue an operation as :meth:`submit` does; ``answer`` is told before anything else runs.
 
-        So the acknowledgement and the frame of a batch leave together. Raises Busy.
+        So the acknowledgement and the frame of a batch leave together. Raises Busy,
+        Unavailable while the document is loaded anew.
         """
+        self._refuse_if_lost()
         self._queue.submit(submission, answer)
         self._wake()
 
@@ -137,11 +175,101 @@ class DocumentActor:
         """Queue a replica's opening, behind every operation that arrived before it.
 
         So whatever a fenced client committed is in the text by the time this is answered.
+        Raises Unavailable while the document is loaded anew.
         """
+        self._refuse_if_lost()
         answer: asyncio.Future[Admitted] = self._loop.create_future()
         self._queue.admit(Admission(client, user, fence, answer))
         self._wake()
         return answer
+
+    # What other nodes do.
+
+    def hear(self, frame: Frame) -> None:
+        """Take in a frame of another node, now or when the append under way has ended."""
+        if self.lost:
+            return
+        if self._appending is None and self._worker is None:
+            self._judge(frame)
+            if self._must_look:
+                self._wake()
+        elif len(self._heard) < MOST_HEARD:
+            self._heard.append(frame)
+        else:
+            self._heard.clear()
+            self._must_look = True
+
+    def look(self) -> "asyncio.Future[None]":
+        """Read from the journal what is not known here yet, behind what is under way.
+
+        The future raises Unavailable. Cancelling it is safe.
+        """
+        self._refuse_if_lost()
+        looked: asyncio.Future[None] = self._loop.create_future()
+        self._lookers.append(looked)
+        self._must_look = True
+        self._wake()
+        return looked
+
+    def look_later(self) -> None:
+        """Do as :meth:`look` for nobody in particular."""
+        if not self.lost:
+            self._must_look = True
+            self._wake()
+
+    def _judge(self, frame: Frame) -> None:
+        try:
+            news = self.log.hear(frame)
+        except Exception as error:
+            logger.exception("document %s: a frame could not be taken in", self.doc)
+            self._lose(error)
+            return
+        if news in (News.GAP, News.OTHER):
+            self._metrics.gaps.labels("bus").inc()
+            self._must_look = True
+
+    def _take_heard(self) -> None:
+        """Take in the frames that waited, unless the journal is to be read anyway."""
+        heard, self._heard = self._heard, []
+        for frame in heard:
+            if self._must_look:
+                return
+            self._judge(frame)
+
+    async def _look(self, lookers: Sequence["asyncio.Future[None]"]) -> None:
+        try:
+            await self.log.catch_up()
+        except Exception as error:
+            told = error if isinstance(error, StrettoError) else Unavailable(retry_after_ms=ANEW_MS)
+            for looked in lookers:
+                if not looked.done():
+                    looked.set_exception(told)
+                    looked.exception()  # nobody may be waiting any more
+            if not isinstance(error, StrettoError):
+                raise
+        for looked in lookers:
+            if not looked.done():
+                looked.set_result(None)
+
+    def _refuse_if_lost(self) -> None:
+        if self.lost:
+            raise Unavailable("the document is being loaded anew", retry_after_ms=ANEW_MS)
+
+    def _lose(self, problem: Exception) -> None:
+        """Answer everything queued: only with the journal's history can it be told more."""
+        if self.lost:
+            return
+        self.lost = True
+        self._heard.clear()
+        self._must_look = False
+        error = Unavailable("the document is being loaded anew", retry_after_ms=ANEW_MS)
+        refuse(self._queue.take_all(), error)
+        lookers, self._lookers = self._lookers, []
+        for looked in lookers:
+            if not looked.done():
+                looked.set_exception(error)
+                looked.exception()
+        self.on_lost(problem)
 
     # The queue.
 
@@ -155,6 +283,12 @@ class DocumentActor:
         if self._appending is not None or self._worker is not None:
             return None  # a call that :meth:`stop` has overtaken
         self._timer = None
+        if self._heard:
+            self._take_heard()
+        if self._must_look:
+            self._must_look = False
+            lookers, self._lookers = self._lookers, []
+            return self._take_time((), self._look(lookers))
         while (head := self._queue.head) is not None:
             if isinstance(head, Admission):
                 self._queue.take_admission()
@@ -184,7 +318,11 @@ class DocumentActor:
     def _begin(self, batch: list[Submitted]) -> bool:
         """Stage and append a batch; tell whether there is something to wait for."""
         submissions = [item.submission for item in batch]
-        if self.log.unsure or self.authority.oldest_base(submissions) is not None:
+        if (
+            self.log.unsure
+            or self.authority.oldest_base(submissions) is not None
+            or (self._shared and self._is_behind(submissions))
+        ):
             self._take_time(batch, self._commit(batch))
             return True
         try:
@@ -198,6 +336,12 @@ class DocumentActor:
         except Exception as error:
             self._failed(batch, error)
         return False
+
+    def _is_behind(self, submissions: Sequence[Submission]) -> bool:
+        """Tell whether somebody has seen more of this history elsewhere than is known here."""
+        authority = self.authority
+        version, epoch = authority.version, authority.epoch
+        return any(one.base > version and one.epoch == epoch for one in submissions)
 
     def _appended(self, result: "asyncio.Future[AppendResult]") -> None:
         """Go on with the batch that was being appended, in place if all went well."""
@@ -233,8 +377,14 @@ class DocumentActor:
         self._go_on()
 
     def _failed(self, waiting: Sequence[Waiting], error: Exception) -> None:
-        if isinstance(error, StrettoError):
+        if isinstance(error, EpochChanged | NotFound | VersionGone):
+            refuse(waiting, error if not isinstance(error, VersionGone) else Unavailable())
+            self._lose(error)
+        elif isinstance(error, StrettoError):
             refuse(waiting, error)
+        elif isinstance(error, HistoryLost):
+            refuse(waiting, Unavailable(retry_after_ms=ANEW_MS))
+            self._lose(error)
         elif isinstance(error, OutcomeUnknown):
             self.log.unsure = True
             refuse(waiting, Unavailable("the journal did not answer"))
@@ -263,6 +413,8 @@ class DocumentActor:
         """Commit a batch; ``appending`` is a first attempt that is under way."""
         if appending is None:
             await self.log.settle()
+            if self._shared and self._is_behind([item.submission for item in batch]):
+                await self.log.catch_up()
         deadline = time.monotonic() + BATCH_BUDGET_S
         races = 0
         while not await self._try_commit(batch, appending):
@@ -286,7 +438,8 @@ class DocumentActor:
             if staged.entries:
                 result = await self.log.append(staged)
         if isinstance(result, Conflict):
-            self.log.learn(result.missed)
+            self._metrics.journal_conflicts.inc()
+            self.log.learn_missed(result)
             return False
         if isinstance(result, StaleClient):
             self.authority.enroll(result.client, result.record)

@@ -14,11 +14,13 @@ from typing import Final
 
 from stretto_core.authority import Authority, Staged, Submission
 from stretto_core.entries import ClientRecord, Entry
-from stretto_core.errors import StrettoError, VersionGone
+from stretto_core.errors import EpochChanged, NotFound, StrettoError, VersionAhead, VersionGone
+from stretto_core.following import Frame, News, continues, judge_frame, news_of
 from stretto_core.protocol import DOCS, PAGE_BYTES, PAGE_ENTRIES, Limits, ServerEvent
 from stretto_server.bus.interface import Bus
 from stretto_server.journal.interface import (
     AppendResult,
+    Conflict,
     Journal,
     Loaded,
     OutcomeUnknown,
@@ -33,10 +35,16 @@ MEMORY_VERSIONS: Final = 2_000
 """Older entries are read from the journal when somebody needs them."""
 
 
+class HistoryLost(Exception):
+    """Raised when the journal does not continue what is known here: load the document anew.
+
+    Its history was replaced, deleted, rolled back, or compacted beyond what is known.
+    """
+
+
 @dataclass(slots=True)
 class _SinceSnapshot:
     version: int
-    ops: int = 0
     chars: int = 0
 
 
@@ -75,26 +83,56 @@ class DocumentLog:
         self._deliver = bus.deliver_json
         self._journal = journal
         self._frame_head = f'{{"doc":{json.dumps(doc)},"epoch":{json.dumps(loaded.head.epoch)}'
-        self._since_snapshot = _SinceSnapshot(loaded.snapshot.version, len(loaded.entries))
+        self._since_snapshot = _SinceSnapshot(loaded.snapshot.version)
         self._snapshotting: asyncio.Task[None] | None = None
 
     def append(self, staged: Staged) -> Awaitable[AppendResult]:
         """Write what was staged to the journal. Raises what the journal raises."""
+        authority = self.authority
         return self._journal.append(
-            self.doc, self.authority.epoch, staged.base, staged.entries, staged.hashes
+            self.doc,
+            authority.epoch,
+            staged.base,
+            staged.entries,
+            staged.hashes,
+            base_hash=authority.hash,
         )
 
     def take_in(self, staged: Staged) -> None:
         """Change the text: what was staged is durable."""
         self.authority.commit(staged)
-        self._count(staged.entries)
+        self._count(staged)
 
-    def learn(self, entries: Sequence[Entry]) -> None:
-        """Take in what others committed, and send it on: our members have not seen it."""
+    def learn(self, entries: Sequence[Entry], digest: str) -> None:
+        """Take in what others committed, and send it on: our members have not seen it.
+
+        Raises HistoryLost where that does not lead to the history hash ``digest``.
+        """
+        if not continues(self.authority, entries, digest):
+            raise HistoryLost(f"the history after version {self.authority.version} differs")
         first = self.authority.version + 1
         self.authority.learn(entries)
-        self._count(entries)
+        self._trim()
         self.send(first, entries)
+
+    def learn_missed(self, lost: Conflict) -> None:
+        """Take in what won the race. Raises HistoryLost."""
+        self.learn(lost.missed, lost.head.hash)
+
+    def hear(self, frame: Frame) -> News:
+        """Take in what another node says it committed, if that is what comes next."""
+        news = judge_frame(self.authority, frame)
+        if news is News.NEXT:
+            entries = news_of(self.authority, frame)
+            whole = frame.first == self.authority.version + 1
+            self.authority.learn(entries)
+            self._trim()
+            if whole:  # relayed as it came
+                self.last_frame_at = time.monotonic()
+                self._deliver(DOCS, self.room, ServerEvent.OPS, frame.text)
+            else:
+                self.send(self.authority.version - len(entries) + 1, entries)
+        return news
 
     # Frames.
 
@@ -117,7 +155,7 @@ class DocumentLog:
     async def settle(self) -> None:
         """After an unknown outcome, read what the journal has before going on."""
         if self.unsure:
-            await self._catch_up()
+            await self.catch_up()
             for client in self.authority.clients():
                 record = await self._journal.client(self.doc, client)
                 self.authority.enroll(client, record)
@@ -132,7 +170,7 @@ class DocumentLog:
         if record is None:
             record = await self._journal.client(self.doc, client) or ClientRecord()
             if record.last_version > self.authority.version:
-                await self._catch_up()
+                await self.catch_up()
             self.authority.enroll(client, record)
         return record
 
@@ -167,32 +205,46 @@ class DocumentLog:
             if authority.horizon == horizon:
                 authority.extend_back(page.entries)
 
-    async def _catch_up(self) -> None:
+    async def catch_up(self) -> None:
+        """Read what the journal has beyond what is known here.
+
+        Raises HistoryLost where it does not continue that, Unavailable.
+        """
+        authority = self.authority
         while True:
-            page = await self._journal.read(
-                self.doc,
-                self.authority.epoch,
-                self.authority.version + 1,
-                PAGE_ENTRIES,
-                PAGE_BYTES,
-            )
-            self.learn(page.entries)
-            if self.authority.version >= page.head.version:
+            try:
+                page = await self._journal.read(
+                    self.doc, authority.epoch, authority.version + 1, PAGE_ENTRIES, PAGE_BYTES
+                )
+            except (EpochChanged, NotFound, VersionAhead, VersionGone) as error:
+                raise HistoryLost(error.message) from error
+            self.learn(page.entries, page.hash)
+            if authority.version >= page.head.version:
                 return
 
     # Snapshots.
 
-    def _count(self, entries: Sequence[Entry]) -> None:
-        """Count what was committed; begin to write a snapshot when it was much."""
+    def _count(self, staged: Staged) -> None:
+        """Count what was committed here; begin to write a snapshot when it was much.
+
+        Of several nodes the one writes it whose batch reaches the next round version.
+        """
         since = self._since_snapshot
-        since.ops += len(entries)
-        for entry in entries:
+        for entry in staged.entries:
             for part in entry.op:
                 if isinstance(part, str):
                     since.chars += len(part)
-        enough = since.ops >= SNAPSHOT_OPS or since.chars >= SNAPSHOT_CHARS
+        enough = (
+            since.chars >= SNAPSHOT_CHARS
+            or staged.base // SNAPSHOT_OPS != self.authority.version // SNAPSHOT_OPS
+        )
         if enough and self._snapshotting is None:
             self._snapshotting = asyncio.create_task(self._write_snapshot())
+
+    def _trim(self) -> None:
+        authority = self.authority
+        if authority.version - authority.horizon > 2 * MEMORY_VERSIONS:
+            authority.trim(authority.version - MEMORY_VERSIONS)
 
     async def _write_snapshot(self) -> None:
         try:
@@ -214,8 +266,7 @@ class DocumentLog:
         snapshot = Snapshot(authority.version, authority.hash, authority.text)
         self._since_snapshot = _SinceSnapshot(snapshot.version)
         await self._journal.snapshot(self.doc, authority.epoch, snapshot)
-        if authority.version - authority.horizon > 2 * MEMORY_VERSIONS:
-            authority.trim(authority.version - MEMORY_VERSIONS)
+        self._trim()
 
     async def snapshot_written(self) -> None:
         """Wait for a snapshot that is being written. Cancelling is safe."""

@@ -99,6 +99,13 @@ class DocumentQueue:
         """Take the opening at the head."""
         self._items.popleft()
 
+    def take_all(self) -> list[Waiting]:
+        """Take everything."""
+        items = list(self._items)
+        self._items.clear()
+        self._chars = 0
+        return items
+
     def take_batch(self) -> list[Submitted]:
         """Take operations up to the next opening, as many as make one batch."""
         items = self._items

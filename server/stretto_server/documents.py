@@ -34,6 +34,7 @@ from stretto_server.document_queue import Admitted, Answer
 from stretto_server.document_registry import DocumentRegistry
 from stretto_server.history import new_history
 from stretto_server.journal.interface import Head, Journal
+from stretto_server.metrics import Metrics
 from stretto_server.open_document import OpenDocument, Seat
 from stretto_server.roster_service import LiveRoster
 
@@ -57,13 +58,27 @@ class Documents:
     The other methods serve the ``/docs`` namespace and take its decoded payloads.
     """
 
-    def __init__(self, journal: Journal, bus: Bus, limits: Limits, *, history_hours: float) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        bus: Bus,
+        limits: Limits,
+        *,
+        history_hours: float,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._journal = journal
         self._limits = limits
-        self._registry = DocumentRegistry(journal, bus, limits, history_hours=history_hours)
+        self._registry = DocumentRegistry(
+            journal, bus, limits, metrics or Metrics(), history_hours=history_hours
+        )
         self._draining = False
         self._opening: dict[tuple[Connection, str], asyncio.Future[None]] = {}
         self._own_client = f"server-{secrets.token_urlsafe(12)}"
+
+    def start(self) -> None:
+        """Watch for what other nodes do, if there may be any."""
+        self._registry.start()
 
     async def read(self, doc: str) -> str:
         """Return the text of a document. Raises NotFound, Unavailable."""
@@ -84,6 +99,8 @@ class Documents:
         """
         async with self._registry.using(doc, create=True) as document, document.editing:
             try:
+                if base is not None:
+                    await document.reach(document.actor.authority.epoch, base)
                 return await self._edit(document.actor, op, base)
             except SequenceGap:  # the journal forgot what this process used long ago
                 return await self._edit(document.actor, op, base)
@@ -118,7 +135,7 @@ class Documents:
             if document is not None:
                 for connection in list(document.seats):
                     await document.dismiss(connection, NotFound("the document was deleted"))
-                self._registry.drop(doc)
+                await self._registry.drop(doc)
             return deleted
 
     async def replace(self, doc: str, text: str, *, user: str = SERVER_USER) -> Head:
@@ -137,7 +154,7 @@ class Documents:
             head = await self._journal.replace(doc, secrets.token_hex(8), entries, hashes, at_ms)
             if document is not None:
                 await self._registry.reload(doc)
-                await document.announce_reset()
+                document.announce_reset()
             return head
 
     async def open(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
@@ -224,6 +241,7 @@ class Documents:
     async def fetch(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         """Answer ``fetch`` from memory, or from the journal what has left it."""
         document, _ = self._seated(connection, request["doc"])
+        await document.reach(request["epoch"], request["from_"] - 1)
         authority = document.actor.authority
         first, limit = request["from_"], min(request.get("limit", PAGE_ENTRIES), PAGE_ENTRIES)
         if request["epoch"] != authority.epoch:

@@ -1,19 +1,22 @@
 """A document in memory: its actor, the connections that have it open, and their cursors."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stretto_core.entries import Entry, next_hash
 from stretto_core.errors import RoomFull, StrettoError, TooLarge, VersionAhead, VersionGone
+from stretto_core.following import Frame
 from stretto_core.protocol import DOCS, PAGE_BYTES, PAGE_ENTRIES, Limits, ServerEvent
 from stretto_core.roster import Member
 from stretto_server.auth import Role
 from stretto_server.bus.interface import Bus
 from stretto_server.connections import Connection
 from stretto_server.document_actor import DocumentActor
+from stretto_server.journal.frames import read_frame
 from stretto_server.journal.interface import Journal
+from stretto_server.metrics import Metrics
 from stretto_server.roster_service import LiveRoster
 
 
@@ -27,15 +30,24 @@ class Seat:
     role: Role
 
 
+def _nothing(_document: object) -> None:
+    """Let nobody know."""
+
+
 class OpenDocument:
     """What this node knows of one document while somebody needs it."""
 
-    def __init__(self, actor: DocumentActor, bus: Bus, journal: Journal, limits: Limits) -> None:
+    def __init__(
+        self, actor: DocumentActor, bus: Bus, journal: Journal, limits: Limits, metrics: Metrics
+    ) -> None:
         self.actor = actor
         self.seats: dict[Connection, Seat] = {}
         self.roster = LiveRoster(bus, DOCS, actor.room, {"doc": actor.doc})
         self.editing = asyncio.Lock()
         """Held by an in-process edit: the seqs of this process's own client are consecutive."""
+        self.on_missed: Callable[[OpenDocument], None] = _nothing
+        """Called when other nodes may have committed what was not heard of."""
+        self._metrics = metrics
         self._bus = bus
         self._journal = journal
         self._limits = limits
@@ -79,23 +91,51 @@ class OpenDocument:
             connection, ServerEvent.CLOSED, {"doc": self.actor.doc, "error": error.to_payload()}
         )
 
-    async def announce_reset(self) -> None:
-        """Tell every member that another history has replaced theirs, cursors included."""
+    def hear(self, message: bytes) -> None:
+        """Take a message of the document's channel; what is none is counted. Never raises."""
+        if message[:1] == b"p":
+            self.roster.hear(message)
+            return
+        try:
+            told = read_frame(message)
+        except ValueError:
+            self._metrics.bus_garbage.inc()
+            return
+        if isinstance(told, Frame):
+            self.actor.hear(told)
+        elif (told.epoch == self.actor.authority.epoch) is told.deleted:
+            self.actor.look_later()
+
+    def missed(self) -> None:
+        """Look anew at everything that other nodes may have changed. Never raises."""
+        self.roster.resync()
+        self.on_missed(self)
+
+    async def reach(self, epoch: str, version: int) -> None:
+        """Have at least ``version``, which somebody has seen on another node, if there is one.
+
+        Raises Unavailable.
+        """
+        authority = self.actor.authority
+        if self._bus.shared and version > authority.version and epoch == authority.epoch:
+            await self.actor.look()
+
+    def tell_all(self, event: ServerEvent, **about: Any) -> None:
+        """Send an event about the document to every member on this node."""
+        self._bus.deliver(DOCS, self.actor.room, event, {"doc": self.actor.doc, **about})
+
+    def announce_reset(self) -> None:
+        """Tell every member here that another history has replaced theirs, cursors included."""
         authority = self.actor.authority
         for member in list(self.roster.members):
             if member.ranges is not None:
                 self.roster.members.update(member.id, {"ranges": None, "version": None})
                 self.roster.changed()
-        await self._bus.broadcast(
-            DOCS,
-            self.actor.room,
+        self.tell_all(
             ServerEvent.RESET,
-            {
-                "doc": self.actor.doc,
-                "epoch": authority.epoch,
-                "version": authority.version,
-                "hash": authority.hash,
-            },
+            epoch=authority.epoch,
+            version=authority.version,
+            hash=authority.hash,
         )
 
     async def tell(
@@ -111,6 +151,8 @@ class OpenDocument:
 
         They may stop short of the head: the client fetches on.
         """
+        if since is not None:
+            await self.reach(since["epoch"], since["version"])
         authority = self.actor.authority
         if (
             since is None
@@ -149,6 +191,8 @@ class OpenDocument:
 
         Raises TooLarge, VersionAhead, VersionGone.
         """
+        if ranges is not None:
+            await self.reach(self.actor.authority.epoch, version)
         authority = self.actor.authority
         if ranges is None:
             changes: dict[str, Any] = {"ranges": None, "version": None}

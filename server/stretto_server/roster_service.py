@@ -46,6 +46,12 @@ class LiveRoster:
             "updated": [each for id, each in members.items() if id in known],
         }
 
+    def hear(self, message: bytes) -> None:
+        """Take in what another node says of its members. Never raises."""
+
+    def resync(self) -> None:
+        """Learn anew who is there on other nodes. Never raises."""
+
     def close(self) -> None:
         """Send nothing more."""
         if self._timer is not None:

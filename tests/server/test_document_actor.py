@@ -23,6 +23,7 @@ from stretto_core.protocol import Limits
 from stretto_server import document_log, document_queue
 from stretto_server.document_actor import DocumentActor
 from stretto_server.journal.interface import OutcomeUnknown, Snapshot
+from stretto_server.metrics import Metrics
 from tests.server.stubs import RecordingBus, UnreliableJournal
 
 ANN, BOB = "client-of-ann-0001", "client-of-bob-0001"
@@ -61,7 +62,7 @@ async def desk() -> AsyncIterator[Desk]:
     await journal.create("notes", "epoch", 1)
     loaded = await journal.load("notes")
     assert loaded is not None
-    actor = DocumentActor("notes", loaded, journal, bus, Limits())
+    actor = DocumentActor("notes", loaded, journal, bus, Limits(), Metrics())
     await actor.admit(ANN, "ann")
     await actor.admit(BOB, "bob")
     yield Desk(actor, journal, bus)

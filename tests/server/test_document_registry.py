@@ -10,6 +10,7 @@ from stretto_core.errors import NotFound
 from stretto_core.protocol import Limits
 from stretto_server import document_registry
 from stretto_server.document_registry import DocumentRegistry
+from stretto_server.metrics import Metrics
 from stretto_server.open_document import OpenDocument
 from tests.server.stubs import RecordingBus, UnreliableJournal
 
@@ -26,7 +27,7 @@ async def registry(
     journal: UnreliableJournal, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[DocumentRegistry]:
     monkeypatch.setattr(document_registry, "IDLE_S", 0.0)
-    registry = DocumentRegistry(journal, RecordingBus(), Limits(), history_hours=24.0)
+    registry = DocumentRegistry(journal, RecordingBus(), Limits(), Metrics(), history_hours=24.0)
     yield registry
     await registry.close()
 

@@ -11,6 +11,7 @@ from stretto_server.auth import Principal, Role, user_of
 from stretto_server.connections import Connection
 from stretto_server.document_actor import DocumentActor
 from stretto_server.limits import Rates
+from stretto_server.metrics import Metrics
 from stretto_server.open_document import OpenDocument
 from tests.server.stubs import RecordingBus, UnreliableJournal
 
@@ -29,11 +30,13 @@ async def document() -> AsyncIterator[OpenDocument]:
     await journal.create("notes", "epoch", 1)
     loaded = await journal.load("notes")
     assert loaded is not None
-    actor = DocumentActor("notes", loaded, journal, bus, Limits())
+    actor = DocumentActor("notes", loaded, journal, bus, Limits(), Metrics())
     await actor.admit(CLIENT, "ann")
     for seq in range(1, 6):
         await actor.submit(Submission("epoch", CLIENT, seq, seq - 1, ("x",), "ann"))
-    document = OpenDocument(actor, bus, journal, Limits(document_members=2, cursor_ranges=2))
+    document = OpenDocument(
+        actor, bus, journal, Limits(document_members=2, cursor_ranges=2), Metrics()
+    )
     yield document
     document.roster.close()
     await actor.stop()
