@@ -1,0 +1,227 @@
+"""A cluster with clients on it, to which a test does something, and the judgement afterwards."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from tests.faults.evidence import ClientLog, Death, Evidence, JournalCopy
+from tests.faults.nodes import NodeProcess, Sample, environ_of
+from tests.faults.oracle import Bounds, Verdict, judge
+from tests.faults.proxy import FaultProxy, proxied
+from tests.faults.writers import Crowd
+from tests.services.postgres_server import PostgresServer, running_postgres
+from tests.services.processes import running
+from tests.services.redis_server import RedisServer
+
+SLACK: Final = 3.0
+"""How much more time a test leaves than what is aimed at, on a machine that does much else."""
+SAMPLE_EVERY_S: Final = 0.5
+DOC: Final = "notes"
+
+
+class Stage:
+    """What there is: the store behind a proxy, nodes, a proxy before them, and a crowd."""
+
+    def __init__(self, folder: Path, journal: str, seed: int) -> None:
+        self.folder = folder
+        self.journal = journal
+        self.redis: RedisServer | None = None
+        self.postgres: PostgresServer | None = None
+        self.store_proxy: FaultProxy | None = None
+        """Between nodes and the store."""
+        self.front: FaultProxy
+        """Between clients and nodes; each connection goes to the next node that answers."""
+        self.nodes: list[NodeProcess] = []
+        self.crowd = Crowd(seed)
+        self.strangers: list[ClientLog] = []
+        self.deaths: list[Death] = []
+        self.samples: list[Sample] = []
+        self.calm: list[Sample] = []
+        self.healed_at: float | None = None
+        self.may_lose = False
+        self.figures: dict[str, float | int | None] = {}
+
+    # What nodes and the command line connect to.
+
+    @property
+    def journal_url(self) -> str:
+        """The journal itself, without a proxy on the way."""
+        if self.journal == "sqlite":
+            return f"sqlite:///{self.folder / 'stretto.db'}"
+        server = self.redis if self.journal == "redis" else self.postgres
+        assert server is not None
+        return server.url
+
+    def node_environ(self, **settings: str) -> dict[str, str]:
+        """Return the environment of a node, which reaches the store through the proxy."""
+        url = self.journal_url
+        if self.store_proxy is not None:
+            url = url.replace(f":{self._store_port}/", f":{self.store_proxy.port}/")
+        shared = {} if self.journal == "sqlite" else self._redis_environ()
+        return environ_of(url, **shared, **settings)
+
+    def _redis_environ(self) -> dict[str, str]:
+        if self.redis is None or self.journal == "sqlite":
+            return {}
+        url = self.redis.url
+        if self.store_proxy is not None and self.journal == "redis":
+            url = url.replace(f":{self.redis.port}/", f":{self.store_proxy.port}/")
+        return {"STRETTO_REDIS_URL": url}
+
+    @property
+    def _store_port(self) -> int:
+        server = self.redis if self.journal == "redis" else self.postgres
+        assert server is not None
+        return server.port
+
+    @property
+    def store(self) -> RedisServer | PostgresServer:
+        """The process that holds the journal."""
+        server = self.redis if self.journal == "redis" else self.postgres
+        assert server is not None
+        return server
+
+    # The course of a test.
+
+    def add_writers(self, count: int, *docs: str, **options: Any) -> None:
+        for number in range(count):
+            self.crowd.add(
+                self.front.url, (docs or (DOC,))[number % len(docs or (DOC,))], **options
+            )
+
+    async def begin(self, *, each: int = 5) -> None:
+        """Let everybody open, write and be acknowledged, before anything goes wrong."""
+        await self.crowd.open()
+        self.crowd.begin()
+        await self.crowd.committed(each)
+        self.calm = [s for node in self.nodes if (s := node.sample(time.monotonic()))]
+
+    def healed(self) -> None:
+        """Say that the last fault is over."""
+        self.healed_at = time.monotonic()
+
+    async def recover(self, *, each: int = 20, within_s: float = 60.0) -> None:
+        """Let everybody write on for a while after the faults."""
+        if self.healed_at is None:
+            self.healed()
+        await self.crowd.committed(each, within_s)
+
+    async def finish(self, bounds: Bounds | None = None, *, within_s: float = 60.0) -> Verdict:
+        """Wait for quiet, read the journal in a fresh process, and judge."""
+        self.figures["quiet_s"] = await self.crowd.quiesce(within_s)
+        evidence = await self.evidence()
+        verdict = judge(evidence, bounds or Bounds().times(SLACK))
+        verdict.figures.update(self.figures)
+        return verdict
+
+    async def evidence(self) -> Evidence:
+        logs = [writer.log for writer in self.crowd.writers]
+        docs = sorted({log.doc for log in logs})
+        copies = [await read_journal(self.journal_url, doc) for doc in docs]
+        return Evidence(
+            {copy.doc: copy for copy in copies},
+            logs,
+            self.strangers,
+            self.samples,
+            self.calm,
+            self.healed_at,
+            time.monotonic(),
+            self.deaths,
+            self.may_lose,
+        )
+
+    async def watch(self) -> None:
+        """Look at what the nodes hold, until cancelled."""
+        while True:
+            now = time.monotonic()
+            self.samples += [sample for node in self.nodes if (sample := node.sample(now))]
+            await asyncio.sleep(SAMPLE_EVERY_S)
+
+
+@asynccontextmanager
+async def staged(
+    folder: Path,
+    journal: str = "redis",
+    *,
+    nodes: int = 1,
+    seed: int = 0,
+    store: dict[str, str] | None = None,
+    before: Sequence[str] = (),
+    **settings: str,
+) -> AsyncIterator[Stage]:
+    """Give a stage whose processes run meanwhile; ``store`` are settings of the store."""
+    async with AsyncExitStack() as stack:
+        stage = Stage(folder, journal, seed)
+        await _start_store(stage, stack, nodes, store or {})
+        environ = stage.node_environ(**settings)
+        for number in range(nodes):
+            node = NodeProcess(f"n{number}", folder / f"n{number}", environ, before=before)
+            stage.nodes.append(node)
+        if journal == "postgres":
+            await migrate(stage.journal_url)
+        for node in stage.nodes:
+            stack.callback(node.stop)
+        await asyncio.gather(*(asyncio.to_thread(node.start) for node in stage.nodes))
+        ports = [node.port for node in stage.nodes]
+        stage.front = await stack.enter_async_context(proxied(*ports))
+        watching = asyncio.ensure_future(stage.watch())
+        stack.callback(watching.cancel)
+        stack.push_async_callback(stage.crowd.close)
+        yield stage
+
+
+async def _start_store(
+    stage: Stage, stack: AsyncExitStack, nodes: int, settings: dict[str, str]
+) -> None:
+    if stage.journal == "redis" or nodes > 1:
+        stage.redis = RedisServer(
+            stage.folder / "redis", port=None, **(settings if stage.journal == "redis" else {})
+        )
+        stack.enter_context(running(stage.redis))
+    if stage.journal == "postgres":
+        stage.postgres = stack.enter_context(running_postgres(**settings))
+    if stage.journal != "sqlite":
+        proxy = proxied(stage._store_port)
+        stage.store_proxy = await stack.enter_async_context(proxy)
+
+
+# The journal, read by processes that know nothing of the test.
+
+
+async def command(*arguments: str, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
+    """Run ``stretto`` in a fresh process; return its exit code, output and complaints."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "stretto_server", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(environ or {})},
+    )
+    try:
+        output, complaints = await process.communicate()
+    except BaseException:
+        with suppress(ProcessLookupError):
+            process.kill()
+        raise
+    return process.returncode or 0, output.decode(), complaints.decode()
+
+
+async def migrate(url: str) -> None:
+    code, _, complaints = await command("migrate", "--journal", url)
+    assert code == 0, complaints
+
+
+async def read_journal(url: str, doc: str) -> JournalCopy:
+    """Return what fresh processes read of a document; the server may run meanwhile."""
+    code, lines, complaints = await command("docs", "history", doc, "--json", "--journal", url)
+    assert code == 0, complaints
+    code, text, complaints = await command("docs", "export", doc, "--journal", url)
+    assert code == 0, complaints
+    code, _, verdict = await command("docs", "verify", doc, "--journal", url)
+    rows = [json.loads(line) for line in lines.split("\n") if line]
+    return JournalCopy(doc, rows, text, verdict if code else "")
