@@ -31,7 +31,9 @@ class SilentBus:
     def deliver(self, namespace: str, room: str, event: str, payload: dict[str, Any]) -> None:
         """Send to this node's members."""
 
-    def deliver_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+    def deliver_json(
+        self, namespace: str, room: str, event: str, payload: str, *, skip: str | None = None
+    ) -> None:
         self.deliver(namespace, room, event, json.loads(payload))
 
     async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:

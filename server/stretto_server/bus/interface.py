@@ -47,7 +47,9 @@ class Bus(Protocol):
     def deliver(self, namespace: str, room: str, event: str, payload: dict[str, Any]) -> None:
         """Send to those in ``room`` whose connections are on this node. Never waits."""
 
-    def deliver_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+    def deliver_json(
+        self, namespace: str, room: str, event: str, payload: str, *, skip: str | None = None
+    ) -> None:
         """Do as :meth:`deliver` with a payload that is JSON already, without attachments."""
 
     async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:

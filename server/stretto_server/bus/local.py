@@ -57,13 +57,15 @@ class LocalBus(RoomManager):
         packet = SocketPacket(PacketType.EVENT, namespace, None, [str(event), payload])
         self._broadcast(members, room, event, self.server.codec.encode(packet), skip)
 
-    def deliver_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+    def deliver_json(
+        self, namespace: str, room: str, event: str, payload: str, *, skip: str | None = None
+    ) -> None:
         """Do as :meth:`deliver` with a payload that is JSON already."""
         members = self.rooms.get(namespace, {}).get(room)
         if members:
             head = "" if namespace == "/" else f"{namespace},"
             encoded = Encoded(f'42{head}["{event}",{payload}]'.encode())
-            self._broadcast(members, room, event, encoded, None)
+            self._broadcast(members, room, event, encoded, skip)
 
     def _broadcast(
         self,

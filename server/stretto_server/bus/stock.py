@@ -51,9 +51,11 @@ class StockBus(AsyncManager):  # type: ignore[misc]
             if sid != skip:
                 self._put(engine_sid, packets)
 
-    def deliver_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+    def deliver_json(
+        self, namespace: str, room: str, event: str, payload: str, *, skip: str | None = None
+    ) -> None:
         """Do as :meth:`deliver` with a payload that is JSON already."""
-        self.deliver(namespace, room, event, wire_json.loads(payload))
+        self.deliver(namespace, room, event, wire_json.loads(payload), skip=skip)
 
     async def send(self, namespace: str, sid: str, event: str, payload: dict[str, Any]) -> None:
         """Send to one connection; one that is gone is passed over."""
