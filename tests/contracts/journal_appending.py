@@ -87,6 +87,32 @@ class AppendingContract:
         assert isinstance(result, Conflict)
         assert (result.head.version, result.missed) == (2, ())
 
+    async def test_the_same_version_of_another_history_is_a_conflict(
+        self, journal: Journal
+    ) -> None:
+        hashes = await written(journal, typed(2))
+        late, lost = entry(A, 3), "f" * 16
+        for batch in ([late], [], [entry(A, 1)]):
+            result = await journal.append(DOC, EPOCH, 2, batch, chain(batch, lost), base_hash=lost)
+            assert result == Conflict(Head(EPOCH, 2, hashes[1], 0), ())
+        assert (await whole_log(journal)).entries == tuple(typed(2))
+        ours = chain([late], hashes[1])
+        assert await journal.append(DOC, EPOCH, 2, [late], ours, base_hash=hashes[1]) == Appended()
+        # What this writer appended itself counts as well.
+        again = await journal.append(DOC, EPOCH, 3, [entry(A, 4)], [lost], base_hash=hashes[1])
+        assert again == Conflict(Head(EPOCH, 3, ours[0], 0), ())
+        # Below the head the versions decide: the missed entries tell the rest.
+        missed = await journal.append(DOC, EPOCH, 2, [late], ours, base_hash=lost)
+        assert missed == Conflict(Head(EPOCH, 3, ours[0], 0), (late,))
+
+    async def test_the_hash_of_the_empty_history_is_compared_too(self, journal: Journal) -> None:
+        head = await journal.create(DOC, EPOCH, 500)
+        hashes = chain(typed(1))
+        result = await journal.append(DOC, EPOCH, 0, typed(1), hashes, base_hash="f" * 16)
+        assert result == Conflict(head, ())
+        written_first = await journal.append(DOC, EPOCH, 0, typed(1), hashes, base_hash=NO_HASH)
+        assert written_first == Appended()
+
     async def test_a_base_below_the_floor_is_gone(self, journal: Journal) -> None:
         hashes = await written(journal, typed(5))
         await journal.snapshot(DOC, EPOCH, Snapshot(4, hashes[3], "…"))

@@ -55,6 +55,44 @@ class ReadingContract:
         loaded = await journal.load(DOC)
         assert loaded == Loaded(Head(EPOCH, 5, hashes[4], 0), newer, ())
 
+    async def test_a_snapshot_with_another_hash_than_the_log_is_not_kept(
+        self, journal: Journal
+    ) -> None:
+        hashes = await written(journal, typed(5))
+        empty = Snapshot(0, NO_HASH, "")
+        for version in (1, 3, 5):
+            for other in ("f" * 16, NO_HASH, hashes[version - 2]):
+                await journal.snapshot(DOC, EPOCH, Snapshot(version, other, "of another history"))
+        loaded = await journal.load(DOC)
+        assert loaded is not None
+        assert (loaded.snapshot, loaded.entries) == (empty, tuple(typed(5)))
+        for version in (1, 3, 4):
+            kept = Snapshot(version, hashes[version - 1], f"text {version}")
+            await journal.snapshot(DOC, EPOCH, kept)
+            await journal.compact(DOC, EPOCH, version)
+            await journal.snapshot(DOC, EPOCH, Snapshot(5, hashes[version - 1], "another"))
+            loaded = await journal.load(DOC)
+            assert loaded is not None
+            assert loaded.snapshot == kept
+
+    async def test_heads_are_told_in_the_order_of_the_question(self, journal: Journal) -> None:
+        assert await journal.heads([]) == []
+        assert await journal.heads([DOC]) == [None]
+        docs = [f"many/{number}" for number in range(300)]
+        wanted: dict[str, Head] = {}
+        for number, doc in enumerate(docs[::3]):
+            hashes = [NO_HASH, *await written(journal, typed(number % 4), doc)]
+            wanted[doc] = Head(EPOCH, number % 4, hashes[-1], 0)
+        hashes = await written(journal, typed(3))
+        await journal.snapshot(DOC, EPOCH, Snapshot(2, hashes[1], "text"))
+        wanted[DOC] = await journal.compact(DOC, EPOCH, 2)
+        assert wanted[DOC].floor == 2
+        for asked in ([*docs, DOC], [DOC, *reversed(docs)], [DOC, "unknown", DOC]):
+            assert await journal.heads(asked) == [wanted.get(doc) for doc in asked]
+        await append(journal, entry(A, 4), base=3)
+        (head,) = await journal.heads([DOC])
+        assert head == (await journal.read(DOC, EPOCH, 5, 0)).head
+
     async def test_pages_follow_each_other_by_limit(self, journal: Journal) -> None:
         hashes = await written(journal, typed(7))
         head = Head(EPOCH, 7, hashes[6], 0)

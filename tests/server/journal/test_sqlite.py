@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from stretto_core.entries import ClientRecord
-from stretto_core.errors import Unavailable
-from stretto_server.journal.interface import Appended, Conflict, Journal, Snapshot
+from stretto_core.errors import EpochChanged, Unavailable
+from stretto_core.protocol import NO_HASH
+from stretto_server.journal.interface import Appended, Conflict, Head, Journal, Loaded, Snapshot
 from stretto_server.journal.ownership import read_owner
 from stretto_server.journal.sqlite import SqliteJournal
 from tests.contracts.journal_clients import Reopen
@@ -147,9 +148,35 @@ async def test_one_refused_request_spoils_nothing(journal: SqliteJournal) -> Non
     assert (await whole_log(journal)).entries == tuple(typed(3))
 
 
-async def append_at(journal: SqliteJournal, base: int, seq: int) -> object:
+async def test_appends_around_a_renewal_in_one_commit(journal: SqliteJournal) -> None:
+    await written(journal, typed(1))
+    before, hashes = journal.commits, chain(typed(4))
+    with busy_writer(journal):
+        work: list[Awaitable[object]] = [
+            append_at(journal, 1, 2),
+            journal.renew(DOC, EPOCH, "epoch-two"),
+            append_at(journal, 2, 3),
+            journal.snapshot(DOC, EPOCH, Snapshot(2, hashes[1], "stale")),
+            journal.renew(DOC, EPOCH, "epoch-three"),
+            append_at(journal, 2, 3, epoch="epoch-two"),
+        ]
+        tasks = [asyncio.ensure_future(item) for item in work]
+        await asyncio.sleep(0)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    head = Head("epoch-two", 2, hashes[1], 0)
+    assert results[:2] == [Appended(), head]
+    assert isinstance(results[2], EpochChanged)
+    assert results[3:] == [None, head, Appended()]
+    assert journal.commits - before == 2
+    loaded = await journal.load(DOC)
+    assert loaded == Loaded(
+        Head("epoch-two", 3, hashes[2], 0), Snapshot(0, NO_HASH, ""), tuple(typed(3))
+    )
+
+
+async def append_at(journal: SqliteJournal, base: int, seq: int, *, epoch: str = EPOCH) -> object:
     hashes = chain(typed(seq))
-    return await journal.append(DOC, EPOCH, base, typed(1, first_seq=seq), hashes[-1:])
+    return await journal.append(DOC, epoch, base, typed(1, first_seq=seq), hashes[-1:])
 
 
 async def test_a_cancelled_append_neither_stops_nor_breaks_the_writer(
@@ -253,6 +280,7 @@ async def test_reading_beside_the_writer(journal: SqliteJournal, path: Path) -> 
         await append(journal, *typed(1, first_seq=3), base=2)
         assert (await whole_log(reader)).entries == tuple(typed(3))
         assert await reader.client(DOC, A) == ClientRecord(3, 3, ALICE)
+        assert await reader.heads([DOC]) == await journal.heads([DOC])
         assert [info.doc for info in await reader.documents()] == [DOC]
     assert await append(journal, *typed(1, first_seq=4), base=3) == Appended()
 
@@ -274,6 +302,7 @@ WRITING: dict[str, Callable[[Journal], Awaitable[object]]] = {
     "fence": lambda journal: journal.fence(DOC, EPOCH, A, ALICE, 0),
     "snapshot": lambda journal: journal.snapshot(DOC, EPOCH, Snapshot(1, "00" * 8, "")),
     "compact": lambda journal: journal.compact(DOC, EPOCH, 1),
+    "renew": lambda journal: journal.renew(DOC, EPOCH, "epoch-two"),
     "replace": lambda journal: journal.replace(DOC, EPOCH, [], [], 0),
     "delete": lambda journal: journal.delete(DOC),
     "expire_clients": lambda journal: journal.expire_clients(ALL),

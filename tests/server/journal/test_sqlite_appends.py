@@ -257,6 +257,7 @@ CLIENTS = ((A, ALICE), (B, BOB), ("client-of-carol-00", "carol"))
 WEIGHTS = {
     **{"append": 60, "stale append": 3, "create": 6, "reopen": 2, "fence": 2, "expire": 2},
     **{"delete": 1, "replace": 2, "snapshot": 8, "compact": 6, "read": 20},
+    **{"lost append": 3, "lost snapshot": 3, "renew": 3, "stale renew": 2, "heads": 10},
 }
 
 
@@ -268,7 +269,7 @@ def drawn(dice: random.Random) -> tuple[object, ...]:
         return name, doc, dice.choices(CLIENTS, k=dice.randint(1, 3))
     if name == "fence":
         return name, doc, dice.choice(CLIENTS)
-    if name in ("snapshot", "compact", "read"):
+    if name in ("snapshot", "lost snapshot", "compact", "read"):
         return name, doc, dice.randint(0, 30)
     return name, doc
 
@@ -309,22 +310,34 @@ class Pair:
         rest: Sequence[object],
     ) -> object:
         match name, rest:
-            case "append" | "stale append", [list(who)]:
+            case "append" | "stale append" | "lost append", [list(who)]:
                 new = [
                     await self._next(doc, client, user, who[:at])
                     for at, (client, user) in enumerate(who)
                 ]
-                base = version if name == "append" else max(0, version - 1)
-                return await told(journal.append(doc, epoch, base, new, chain(new, reached)))
+                base = max(0, version - 1) if name == "stale append" else version
+                known = "e" * 16 if name == "lost append" else reached
+                hashes = chain(new, known)
+                return await told(journal.append(doc, epoch, base, new, hashes, base_hash=known))
             case "fence", [(str(client), str(user))]:
                 return await told(journal.fence(doc, epoch, client, user, self.at_ms))
-            case "snapshot", [int(number)]:
-                snapshot = Snapshot(min(number, version), reached, f"text {number}")
+            case "snapshot" | "lost snapshot", [int(number)]:
+                number = min(number, version)
+                digest = await self._hash_at(doc, epoch, number)
+                if name == "lost snapshot":
+                    digest = "e" * 16
+                snapshot = Snapshot(number, digest, f"text {number}")
                 return await told(journal.snapshot(doc, epoch, snapshot))
             case "compact", [int(number)]:
                 return await told(journal.compact(doc, epoch, number))
             case "read", [int(number)]:
                 return await told(journal.read(doc, epoch, number, 5, 400))
+            case "heads", _:
+                return await journal.heads([doc, "unknown", "c", "a"])
+            case "renew", _:
+                return await told(journal.renew(doc, epoch, f"epoch-{self.at_ms}"))
+            case "stale renew", _:
+                return await told(journal.renew(doc, "epoch-of-old", f"epoch-{self.at_ms}"))
             case "create", _:
                 return await told(journal.create(doc, f"epoch-{self.at_ms}", self.at_ms))
             case "delete", _:
@@ -336,6 +349,13 @@ class Pair:
                 )
             case _:
                 return await told(journal.expire_clients(self.at_ms - 3))
+
+    async def _hash_at(self, doc: str, epoch: str, version: int) -> str:
+        """Return the history hash at a version, or one of none where that is gone."""
+        try:
+            return (await self.reference.read(doc, epoch, version + 1, 0)).hash
+        except StrettoError:
+            return "e" * 16
 
     async def _next(
         self, doc: str, client: str, user: str, before: Sequence[tuple[str, str]]

@@ -63,11 +63,29 @@ async def test_a_slot_that_moves_is_followed(cluster: Cluster, nodes: list[Redis
     source.say("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
     assert await cluster.run(INCREMENT, [key]) == 2  # the source says ASK
     assert await cluster.call(key, "GET", key, writes=False) == b"2"
+    around = [("GET", f"around-{number}") for number in range(30)]
+    told = [str(number).encode() for number in range(30)]
+    for command, value in zip(around, told, strict=True):
+        await cluster.call(command[1], "SET", command[1], value, writes=True)
+    assert await cluster.read_together([*around, ("GET", key)]) == [*told, b"2"]  # ASK again
     for node in (target, source, nodes[2]):
         node.say("CLUSTER", "SETSLOT", slot, "NODE", names[1])
-    assert await cluster.run(INCREMENT, [key]) == 3  # the source says MOVED
+    assert await cluster.read_together([*around, ("GET", key), *around]) == [*told, b"2", *told]
+    assert await cluster.run(INCREMENT, [key]) == 3  # the source said MOVED
     assert await cluster.run(INCREMENT, [key]) == 4
     assert target.say("GET", key) == "4"
+
+
+async def test_reads_together_are_answered_in_order(cluster: Cluster) -> None:
+    assert await cluster.read_together([]) == []
+    keys = [f"together-{number}" for number in range(200)]
+    for key in keys[::2]:
+        await cluster.call(key, "SET", key, key, writes=True)
+    wanted = [key.encode() if not number % 2 else None for number, key in enumerate(keys)]
+    assert await cluster.read_together([("GET", key) for key in keys]) == wanted
+    await cluster.call("a list", "RPUSH", "a list", "x", writes=True)
+    with pytest.raises(ReplyError, match="WRONGTYPE"):
+        await cluster.read_together([("GET", keys[0]), ("GET", "a list")])
 
 
 async def test_errors_of_a_script_are_raised(cluster: Cluster) -> None:
@@ -88,6 +106,9 @@ async def test_a_node_that_is_gone_takes_only_its_slots_along(
     with pytest.raises((NotSent, NoReply)):
         await _increment_often(cluster, lost)
     assert await cluster.run(INCREMENT, [kept]) == 1
+    assert await cluster.read_together([("GET", kept)]) == [b"1"]
+    with pytest.raises((NotSent, NoReply)):
+        await cluster.read_together([("GET", kept), ("GET", lost)])
     gone.start()
     async with asyncio.timeout(30):
         while True:

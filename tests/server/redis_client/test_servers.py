@@ -1,5 +1,7 @@
 """One server, and Sentinels; what a real Redis does is in the journal's tests."""
 
+import asyncio
+
 import pytest
 
 from stretto_server.redis_client.link import Address, Login, NotSent
@@ -37,6 +39,30 @@ async def test_reads_and_writes_have_connections_of_their_own() -> None:
         assert await server.call("key", "SET", "key", "x", writes=True) == 1
         assert await server.everywhere("INFO") == [1]
         assert fake.connections == 2
+
+
+async def test_reads_are_sent_together() -> None:
+    def answer(command: list[bytes]) -> bytes:
+        return b"-WRONGTYPE no\r\n" if command[1] == b"bad" else b":%d\r\n" % int(command[1])
+
+    async with Given(answer) as (fake, server):
+        assert await server.read_together([]) == []
+        commands = [("GET", str(number)) for number in range(500)]
+        assert await server.read_together(commands) == list(range(500))
+        sent = [command for command in fake.commands if command[0] != b"PING"]
+        assert [int(command[1]) for command in sent] == list(range(500))
+        with pytest.raises(ReplyError, match="WRONGTYPE"):
+            await server.read_together([("GET", "1"), ("GET", "bad"), ("GET", "2")])
+        assert await server.read_together([("GET", "7")]) == [7]
+
+
+async def test_reads_together_leave_a_demoted_primary() -> None:
+    async with Given(lambda _: b"-MASTERDOWN no\r\n") as (fake, server):
+        with pytest.raises(ReplyError, match="MASTERDOWN"):
+            await server.read_together([("GET", "1"), ("GET", "2")])
+        async with asyncio.timeout(10):
+            while fake.connections < 4:
+                await asyncio.sleep(0.01)
 
 
 async def test_a_script_is_sent_whole_only_where_it_is_not_known() -> None:
