@@ -30,6 +30,7 @@ from stretto_core.protocol import DOCS, REQUESTS, Limits, decode_request
 from stretto_core.roster import User
 from stretto_server import wire_json
 from stretto_server.auth import Grant, Principal, Role
+from stretto_server.bus.interface import Follower
 from stretto_server.connections import Connection
 from stretto_server.documents import Documents
 from stretto_server.journal.interface import Journal
@@ -76,6 +77,8 @@ QUICK: Final = Sizes(runs=2, warm_up=1_000, operations=8_000)
 class CountingBus:
     """Delivers to nobody, but encodes every frame once, as a bus must."""
 
+    shared = False
+
     def __init__(self) -> None:
         self.frames = 0
         self.characters = 0
@@ -91,10 +94,16 @@ class CountingBus:
         binary: bool = False,
     ) -> None:
         """Count a frame."""
+        self.deliver(namespace, room, event, payload)
+
+    def deliver(self, namespace: str, room: str, event: str, payload: dict[str, Any]) -> None:
+        """Count a frame."""
         self.frames += 1
         self.characters += len(wire_json.dumps([event, payload]))
 
-    def broadcast_json(self, namespace: str, room: str, event: str, payload: str) -> None:
+    def deliver_json(
+        self, namespace: str, room: str, event: str, payload: str, *, skip: str | None = None
+    ) -> None:
         """Count a frame."""
         self.frames += 1
         self.characters += len(f'["{event}",{payload}]'.encode())
@@ -107,6 +116,15 @@ class CountingBus:
 
     async def leave(self, namespace: str, sid: str, room: str) -> None:
         """Forget nobody."""
+
+    async def publish(self, room: str, message: bytes) -> None:
+        """Tell nobody."""
+
+    async def follow(self, room: str, follower: Follower) -> None:
+        """Hear nobody."""
+
+    async def unfollow(self, room: str, follower: Follower) -> None:
+        """Hear nobody."""
 
 
 @dataclass(slots=True)

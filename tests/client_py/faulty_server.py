@@ -31,6 +31,8 @@ async def append_later(
     base: int,
     entries: Sequence[Entry],
     hashes: Sequence[str],
+    *,
+    base_hash: str | None = None,
 ) -> AppendResult:
     """Say that it is durable, and make it so a little later."""
     queue = _queue_of(journal)
