@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,16 @@ from stretto_core.errors import (
     VersionAhead,
     VersionGone,
 )
+from stretto_core.following import Frame
 from stretto_core.protocol import Limits
-from stretto_server import document_log, document_queue
+from stretto_server import document_actor, document_log, document_queue
 from stretto_server.document_actor import DocumentActor
+from stretto_server.journal import redis_frames
+from stretto_server.journal.frames import read_frame
 from stretto_server.journal.interface import OutcomeUnknown, Snapshot
+from stretto_server.journal.published import PublishedJournal
 from stretto_server.metrics import Metrics
+from tests.server.hub import Hub
 from tests.server.stubs import RecordingBus, UnreliableJournal
 
 ANN, BOB = "client-of-ann-0001", "client-of-bob-0001"
@@ -329,3 +335,252 @@ async def test_a_snapshot_holds_nobody_up(desk: Desk, monkeypatch: pytest.Monkey
     loaded = await desk.journal.load("notes")
     assert loaded is not None
     assert loaded.snapshot.version == 1
+
+
+# What other nodes do. A second actor on the same journal is the other node.
+
+
+class Nodes:
+    """Two nodes with one document each, on one journal and a bus that waits to be told."""
+
+    def __init__(self, journal: UnreliableJournal) -> None:
+        self.journal, self.hub, self.metrics = journal, Hub(), Metrics()
+        self.published = PublishedJournal(journal, self.hub.bus().publish)
+        self.buses = [self.hub.bus(), self.hub.bus()]
+        self.actors: list[DocumentActor] = []
+        self.problems: list[Exception] = []
+
+    async def open(self) -> None:
+        await self.journal.create("notes", "epoch", 1)
+        for bus in self.buses:
+            loaded = await self.journal.load("notes")
+            assert loaded is not None
+            actor = DocumentActor("notes", loaded, self.published, bus, Limits(), self.metrics)
+            actor.on_lost = self.problems.append
+            await bus.follow("doc:notes", _Ear(actor))
+            await actor.admit(ANN, "ann")
+            await actor.admit(BOB, "bob")
+            self.actors.append(actor)
+
+    def submit(self, node: int, client: str, seq: int, base: int, *op: int | str) -> Any:
+        who = "ann" if client == ANN else "bob"
+        actor = self.actors[node]
+        return actor.submit(Submission(actor.authority.epoch, client, seq, base, op, who))
+
+    def texts(self) -> list[str]:
+        return [actor.authority.text for actor in self.actors]
+
+    def heard(self, node: int) -> list[tuple[int, int]]:
+        """Return the versions of each frame that a node's members were sent."""
+        return [
+            (payload["from"], payload["from"] + len(payload["ops"]) - 1)
+            for _, event, payload in self.buses[node].frames
+            if event == "ops"
+        ]
+
+    def gaps(self) -> float:
+        return float(self.metrics.gaps.labels("bus")._value.get())
+
+
+class _Ear:
+    def __init__(self, actor: DocumentActor) -> None:
+        self.actor = actor
+
+    def hear(self, message: bytes) -> None:
+        told = read_frame(message)
+        if isinstance(told, Frame):
+            self.actor.hear(told)
+        else:
+            self.actor.look_later()
+
+    def missed(self) -> None:
+        self.actor.look_later()
+
+
+@pytest.fixture
+async def nodes() -> AsyncIterator[Nodes]:
+    nodes = Nodes(UnreliableJournal())
+    await nodes.open()
+    yield nodes
+    for actor in nodes.actors:
+        await actor.stop()
+    await nodes.published.close()
+
+
+async def settle(nodes: Nodes) -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+        nodes.hub.deliver()
+        for actor in nodes.actors:
+            await actor.flush()
+
+
+async def test_a_commit_is_heard_and_relayed_as_it_came(nodes: Nodes) -> None:
+    assert await nodes.submit(0, ANN, 1, 0, "a") == 1
+    assert nodes.texts() == ["a", ""]
+    await settle(nodes)
+    assert nodes.texts() == ["a", "a"]
+    assert nodes.heard(0) == nodes.heard(1) == [(1, 1)]
+    assert nodes.buses[0].frames == nodes.buses[1].frames
+
+
+async def test_what_is_heard_twice_or_late_is_known(nodes: Nodes) -> None:
+    await nodes.submit(0, ANN, 1, 0, "a")
+    await asyncio.sleep(0)
+    waiting = nodes.buses[1].waiting
+    waiting.extend(list(waiting))
+    await nodes.submit(0, ANN, 2, 1, 1, "b")
+    await asyncio.sleep(0)
+    waiting.appendleft(waiting[-1])  # out of order
+    await settle(nodes)
+    assert nodes.texts() == ["ab", "ab"]
+    assert nodes.heard(1) == [(1, 1), (2, 2)]
+    assert nodes.problems == []
+
+
+async def test_a_gap_is_read_from_the_journal(nodes: Nodes) -> None:
+    await nodes.submit(0, ANN, 1, 0, "a")
+    await asyncio.sleep(0)
+    nodes.buses[1].waiting.clear()
+    await nodes.submit(0, ANN, 2, 1, 1, "b")
+    await settle(nodes)
+    assert nodes.texts() == ["ab", "ab"]
+    assert nodes.heard(1) == [(1, 2)]
+    assert nodes.gaps() == 1
+
+
+async def test_a_frame_too_large_to_be_sent_along_is_read(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_frames, "MOST_FRAME_BYTES", 10)
+    await nodes.submit(0, ANN, 1, 0, "a")
+    await settle(nodes)
+    assert nodes.texts() == ["a", "a"]
+    assert nodes.heard(1) == [(1, 1)]
+
+
+async def test_frames_wait_for_the_append_under_way(nodes: Nodes) -> None:
+    nodes.journal.gate = asyncio.Event()
+    own = nodes.submit(1, BOB, 1, 0, "b")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    # The race is won by the other node, and heard of before the loser is told.
+    nodes.journal.gate.set()
+    await nodes.submit(0, ANN, 1, 0, "a")
+    nodes.hub.deliver()
+    await own
+    await settle(nodes)
+    assert nodes.texts()[0] == nodes.texts()[1]
+    assert sorted(nodes.texts()[0]) == ["a", "b"]
+    assert nodes.heard(0) == nodes.heard(1) == [(1, 1), (2, 2)]
+
+
+async def test_too_many_waiting_frames_are_read_instead(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document_actor, "MOST_HEARD", 2)
+    gate = asyncio.Event()
+    real = nodes.actors[1].log.catch_up
+
+    async def slowly() -> None:
+        await gate.wait()
+        await real()
+
+    monkeypatch.setattr(nodes.actors[1].log, "catch_up", slowly)
+    looked = nodes.actors[1].look()
+    await asyncio.sleep(0)
+    for seq in range(1, 6):
+        await nodes.submit(0, ANN, seq, seq - 1, "a")
+        await asyncio.sleep(0)
+    nodes.hub.deliver()
+    gate.set()
+    await looked
+    await settle(nodes)
+    assert nodes.texts() == ["aaaaa", "aaaaa"]
+    assert nodes.problems == []
+
+
+async def test_who_has_seen_more_elsewhere_is_read_for(nodes: Nodes) -> None:
+    await nodes.submit(0, ANN, 1, 0, "a")
+    nodes.buses[1].waiting.clear()
+    # A client comes from the other node and builds on what it saw there.
+    assert await nodes.submit(1, BOB, 1, 1, 1, "b") == 2
+    with pytest.raises(VersionAhead):
+        await nodes.submit(1, BOB, 2, 9, "c")
+    assert nodes.actors[1].authority.text == "ab"
+
+
+async def test_looking_raises_what_the_journal_does(nodes: Nodes) -> None:
+    async def gone(*_: object) -> Any:
+        raise Unavailable
+
+    nodes.journal.read = gone  # type: ignore[assignment]
+    with pytest.raises(Unavailable):
+        await nodes.actors[1].look()
+    assert not nodes.actors[1].lost
+
+
+@pytest.mark.parametrize("how", ["frame", "append", "look", "settle"])
+async def test_a_history_that_lost_its_tail_is_noticed(nodes: Nodes, how: str) -> None:
+    await nodes.submit(0, ANN, 1, 0, "a")
+    await nodes.submit(0, ANN, 2, 1, "b")
+    await settle(nodes)
+    roll_back(nodes.journal, 1)
+    if how == "frame":  # others have written on
+        head = (await nodes.journal.heads(["notes"]))[0]
+        assert head is not None
+        entry = Entry("client-elsewhere-1", 1, ("x",), "eve", 1)
+        await nodes.published.append("notes", "epoch", 1, [entry], [next_hash(head.hash, entry)])
+        await settle(nodes)
+    elif how == "append":
+        with pytest.raises(Unavailable):
+            await nodes.submit(0, ANN, 3, 2, "c")
+    elif how == "look":
+        with pytest.raises(Unavailable):
+            await nodes.actors[0].look()
+    else:
+        nodes.actors[0].log.unsure = True
+        with pytest.raises(Unavailable):
+            await nodes.submit(0, ANN, 3, 2, "c")
+    assert nodes.actors[0].lost
+    assert len(nodes.problems) == (2 if how == "frame" else 1)
+    with pytest.raises(Unavailable):
+        nodes.submit(0, ANN, 3, 2, "c")
+    with pytest.raises(Unavailable):
+        nodes.actors[0].look()
+    with pytest.raises(Unavailable):
+        nodes.actors[0].admit(ANN, "ann")
+    assert nodes.texts()[0] == "ba"  # what is known stays until it is loaded anew
+
+
+async def test_what_is_queued_behind_a_lost_history_is_answered(nodes: Nodes) -> None:
+    await nodes.submit(0, ANN, 1, 0, "a")
+    roll_back(nodes.journal, 0)
+    nodes.journal.gate = asyncio.Event()
+    first = nodes.submit(0, ANN, 2, 1, "b")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    second, opening = nodes.submit(0, BOB, 1, 1, "c"), nodes.actors[0].admit(BOB, "bob")
+    looked = nodes.actors[0].look()
+    nodes.journal.gate.set()
+    for answer in (first, second, opening, looked):
+        with pytest.raises(Unavailable):
+            await answer
+    await nodes.actors[0].flush()
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced"])
+async def test_a_history_that_is_gone_is_noticed(nodes: Nodes, what: str) -> None:
+    await nodes.submit(0, ANN, 1, 0, "a")
+    if what == "deleted":
+        await nodes.published.delete("notes")
+    else:
+        await nodes.published.replace("notes", "another", [], [], 2)
+    await settle(nodes)
+    assert all(actor.lost for actor in nodes.actors)
+
+
+def roll_back(journal: UnreliableJournal, version: int) -> None:
+    """Take the newest entries from a journal, as a failover may."""
+    history = journal._histories["notes"]
+    del history.entries[version:], history.hashes[version + 1 :]

@@ -6,12 +6,19 @@ from collections.abc import AsyncIterator
 import pytest
 
 from stretto_core.authority import Submission
-from stretto_core.errors import NotFound
-from stretto_core.protocol import Limits
+from stretto_core.entries import Entry, next_hash
+from stretto_core.errors import NotFound, Unavailable
+from stretto_core.protocol import DOCS, Limits
+from stretto_core.roster import Member
 from stretto_server import document_registry
+from stretto_server.auth import Principal, Role, user_of
+from stretto_server.connections import Connection
 from stretto_server.document_registry import DocumentRegistry
+from stretto_server.journal.interface import Head, Snapshot
+from stretto_server.limits import Rates
 from stretto_server.metrics import Metrics
 from stretto_server.open_document import OpenDocument
+from tests.server.hub import Hub, HubBus
 from tests.server.stubs import RecordingBus, UnreliableJournal
 
 CLIENT = "client-of-tests-01"
@@ -139,3 +146,218 @@ async def test_a_journal_that_fails_does_not_stop_unloading(
     await until_unloaded(registry, "notes")
     async with registry.using("notes", create=False) as again:
         assert again.actor.authority.text == "text"
+
+
+# Histories that change under the feet of members.
+
+
+class Shared:
+    """A registry of one of several nodes, with somebody who has the document open."""
+
+    def __init__(self) -> None:
+        self.journal, self.hub, self.metrics = UnreliableJournal(), Hub(), Metrics()
+        self.bus: HubBus = self.hub.bus()
+        self.registry = DocumentRegistry(
+            self.journal, self.bus, Limits(), self.metrics, history_hours=24.0
+        )
+        self.ann = Connection("ann", "127.0.0.1", Rates(None), Principal(user_of("ann"), (), 2e9))
+        self.ann.sids[DOCS] = "sid-ann"
+
+    async def open(self, *texts: str) -> OpenDocument:
+        async with self.registry.entering("notes", create=True) as document:
+            for text in texts:
+                await write(document, text)
+            await document.seat(self.ann, CLIENT, Role.EDITOR, "m1")
+            return document
+
+    async def changed(self, document: OpenDocument) -> None:
+        """Look at the journal, and wait until what it has was loaded."""
+        before = document.actor
+        before.look_later()
+        async with asyncio.timeout(5):
+            while document.actor is before and self.registry.get("notes") is document:
+                await asyncio.sleep(0)
+
+    def heard(self, *events: str) -> list[tuple[str, dict[str, object]]]:
+        return [(name, about) for _, name, about in self.bus.frames if name in events]
+
+    def roll_back(self, version: int) -> None:
+        history = self.journal._histories["notes"]
+        del history.entries[version:], history.hashes[version + 1 :]
+        history.clients.clear()
+
+
+@pytest.fixture
+async def shared() -> AsyncIterator[Shared]:
+    shared = Shared()
+    yield shared
+    await shared.registry.close()
+
+
+async def test_a_lost_tail_gives_the_history_another_epoch(
+    shared: Shared, caplog: pytest.LogCaptureFixture
+) -> None:
+    document = await shared.open("a", "b", "c")
+    epoch = document.actor.authority.epoch
+    shared.roll_back(1)
+    await shared.changed(document)
+    authority = document.actor.authority
+    assert (authority.text, authority.version) == ("a", 1)
+    assert authority.epoch != epoch
+    about = {"doc": "notes", "epoch": authority.epoch, "version": 1, "hash": authority.hash}
+    assert shared.heard("reset", "behind", "closed") == [("reset", about)]
+    assert shared.metrics.history_divergence._value.get() == 1
+    assert "has lost version 3" in caplog.text
+    assert document.actor.audience == 1
+    await write(document, "d")
+    assert document.actor.authority.text == "da"
+
+
+async def test_a_lost_tail_is_noticed_though_others_wrote_on(shared: Shared) -> None:
+    document = await shared.open("a", "b")
+    shared.roll_back(1)
+    (head,) = await shared.journal.heads(["notes"])
+    assert head is not None
+    entries = [Entry("client-elsewhere-1", seq, ("x",), "eve", 1) for seq in range(1, 4)]
+    reached, hashes = head.hash, []
+    for entry in entries:
+        reached = next_hash(reached, entry)
+        hashes.append(reached)
+    await shared.journal.append("notes", head.epoch, 1, entries, hashes)
+    await shared.changed(document)
+    assert document.actor.authority.text == "xxxa"
+    assert document.actor.authority.epoch != head.epoch
+    assert len(shared.heard("reset")) == 1
+
+
+async def test_of_two_nodes_one_gives_the_epoch(shared: Shared) -> None:
+    document = await shared.open("a", "b")
+    shared.roll_back(1)
+    await shared.journal.renew("notes", document.actor.authority.epoch, "by-the-other-node")
+    await shared.changed(document)
+    assert document.actor.authority.epoch == "by-the-other-node"
+    assert len(shared.heard("reset")) == 1
+    assert shared.metrics.history_divergence._value.get() == 0  # the other node counted it
+
+
+async def test_one_replaced_on_another_node_is_reset(shared: Shared) -> None:
+    document = await shared.open("a")
+    await shared.journal.replace("notes", "imported", [], [], 2)
+    await shared.changed(document)
+    assert (document.actor.authority.epoch, document.actor.authority.text) == ("imported", "")
+    assert len(shared.heard("reset")) == 1
+    assert shared.metrics.history_divergence._value.get() == 0
+
+
+async def test_one_deleted_on_another_node_is_closed(shared: Shared) -> None:
+    document = await shared.open("a")
+    await shared.journal.delete("notes")
+    await shared.changed(document)
+    ((_, about),) = shared.heard("reset", "closed")
+    assert about["doc"] == "notes"
+    assert about["error"]["code"] == "not_found"  # type: ignore[index]
+    assert shared.registry.get("notes") is None
+    assert shared.bus.followed == set()
+    assert shared.ann.documents == set()
+
+
+async def test_one_dropped_as_unwritten_is_made_again_for_who_has_it_open(shared: Shared) -> None:
+    document = await shared.open()
+    epoch = document.actor.authority.epoch
+    await shared.journal.delete("notes", unless_written=True)
+    await shared.changed(document)
+    assert document.actor.authority.epoch != epoch
+    await write(document, "a")
+    assert document.actor.authority.text == "a"
+
+
+async def test_one_compacted_beyond_what_is_known_is_loaded_anew(shared: Shared) -> None:
+    document = await shared.open("a")
+    epoch, digest = document.actor.authority.epoch, document.actor.authority.hash
+    entry = Entry("client-elsewhere-1", 1, ("x",), "eve", 1)
+    after = next_hash(digest, entry)
+    await shared.journal.append("notes", epoch, 1, [entry], [after])
+    await shared.journal.snapshot("notes", epoch, Snapshot(2, after, "xa"))
+    await shared.journal.compact("notes", epoch, 2)
+    await shared.changed(document)
+    assert (document.actor.authority.epoch, document.actor.authority.text) == (epoch, "xa")
+    assert shared.heard("reset", "behind") == [("behind", {"doc": "notes", "version": 2})]
+
+
+async def test_loading_anew_waits_for_the_journal(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document_registry, "FIRST_PAUSE_S", 0.001)
+    document = await shared.open("a", "b")
+    real, away = shared.journal.heads, 3
+
+    async def sometimes(docs: list[str]) -> list[Head | None]:
+        nonlocal away
+        away -= 1
+        if away >= 0:
+            raise Unavailable
+        return await real(docs)
+
+    monkeypatch.setattr(shared.journal, "heads", sometimes)
+    shared.roll_back(1)
+    await shared.changed(document)
+    assert document.actor.authority.text == "a"
+    assert len(shared.heard("reset")) == 1
+
+
+async def test_what_was_heard_while_it_was_loaded_counts(shared: Shared) -> None:
+    gate = asyncio.Event()
+    real = shared.journal.load
+
+    async def slowly(doc: str) -> object:
+        loaded = await real(doc)
+        await gate.wait()
+        return loaded
+
+    shared.journal.load = slowly  # type: ignore[method-assign, assignment]
+    await shared.journal.create("notes", "e", 1)
+    opening = asyncio.ensure_future(shared.open())
+    await asyncio.sleep(0.01)
+    assert shared.bus.followed == {"doc:notes"}
+    entry = Entry("client-elsewhere-1", 1, ("x",), "eve", 1)
+    digest = next_hash("0" * 16, entry)
+    await shared.journal.append("notes", "e", 0, [entry], [digest])
+    frame = f'{{"doc":"notes","epoch":"e","from":1,"ops":[{entry.to_json()}],"hash":"{digest}"}}'
+    await shared.bus.publish("doc:notes", frame.encode())
+    shared.hub.deliver()
+    gate.set()
+    document = await opening
+    assert document.actor.authority.text == "x"
+
+
+async def test_an_unwritten_one_stays_while_another_node_has_members(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document_registry, "IDLE_S", 0.0)
+    document = await shared.open()
+    await document.unseat(shared.ann)
+    document.roster.members.join(Member("elsewhere", user_of("bob")))
+    shared.registry.release("notes")
+    await until_unloaded(shared.registry, "notes")
+    assert await shared.journal.load("notes") is not None
+
+
+async def test_what_was_missed_is_looked_for(shared: Shared) -> None:
+    document = await shared.open("a")
+    (head,) = await shared.journal.heads(["notes"])
+    assert head is not None
+    entry = Entry("client-elsewhere-1", 1, ("x",), "eve", 1)
+    await shared.journal.append("notes", head.epoch, 1, [entry], [next_hash(head.hash, entry)])
+    shared.bus.miss()
+    async with asyncio.timeout(5):
+        while document.actor.authority.version < 2:
+            await asyncio.sleep(0.01)
+
+
+async def test_garbage_on_the_channel_is_counted(shared: Shared) -> None:
+    document = await shared.open("a")
+    await shared.bus.publish("doc:notes", b"\x80garbage")
+    shared.hub.deliver()
+    await document.actor.flush()
+    assert shared.metrics.bus_garbage._value.get() == 1
+    assert not document.actor.lost
