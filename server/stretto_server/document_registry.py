@@ -24,7 +24,7 @@ from stretto_core.errors import (
 from stretto_core.protocol import Limits, ServerEvent
 from stretto_server.bus.interface import Bus
 from stretto_server.document_actor import DocumentActor
-from stretto_server.document_log import now_ms
+from stretto_server.document_log import HistoryLost, now_ms
 from stretto_server.head_checks import HeadChecks
 from stretto_server.history import compact
 from stretto_server.journal.interface import Head, Journal, OutcomeUnknown
@@ -147,6 +147,9 @@ class DocumentRegistry:
         document = self._shelves[doc].document
         assert document is not None
         before, actor = document.actor, await self._load_actor(doc, create=True)
+        if actor.authority.epoch == before.authority.epoch:  # then members go on submitting
+            clients = {seat.client for seat in document.seats.values()}
+            await asyncio.gather(*(actor.log.enroll(client) for client in clients))
         actor.audience = len(document.seats)
         document.actor = actor
         self._watch(document)
@@ -257,8 +260,10 @@ class DocumentRegistry:
                     return
                 try:
                     return await self._replace_history(document)
-                except (StrettoError, OutcomeUnknown) as error:
+                except (StrettoError, OutcomeUnknown, HistoryLost) as error:
                     logger.warning("document %s is not loaded yet: %r", doc, error)
+                except Exception:  # its members must not be left without it
+                    logger.exception("document %s could not be loaded", doc)
             await asyncio.sleep(random.uniform(pause / 2, pause))
             pause = min(2 * pause, LONGEST_PAUSE_S)
 

@@ -282,6 +282,8 @@ async def test_one_compacted_beyond_what_is_known_is_loaded_anew(shared: Shared)
     await shared.changed(document)
     assert (document.actor.authority.epoch, document.actor.authority.text) == (epoch, "xa")
     assert shared.heard("reset", "behind") == [("behind", {"doc": "notes", "version": 2})]
+    # Who has it open may go on where it was, without opening anew.
+    assert await document.actor.submit(Submission(epoch, CLIENT, 2, 2, ("y",), "ann")) == 3
 
 
 async def test_loading_anew_waits_for_the_journal(
