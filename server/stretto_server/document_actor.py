@@ -31,9 +31,10 @@ from stretto_core.errors import (
     Unavailable,
     VersionGone,
 )
-from stretto_core.following import Frame, News
+from stretto_core.following import Frame
 from stretto_core.protocol import Limits
 from stretto_server.bus.interface import Bus
+from stretto_server.document_hearing import ANEW_MS, Hearing
 from stretto_server.document_log import DocumentLog, HistoryLost, now_ms
 from stretto_server.document_queue import (
     Admission,
@@ -65,11 +66,6 @@ GATHER_OPS: Final = 64
 
 BATCH_BUDGET_S: Final = 2.0
 RACES_BEFORE_PAUSE: Final = 3
-
-MOST_HEARD: Final = 64
-"""So many frames of other nodes wait for an append that is under way; of more it is read."""
-ANEW_MS: Final = 200
-"""When a client may come back to a document that is being loaded anew."""
 
 
 def _nothing(_problem: Exception) -> None:
@@ -109,9 +105,7 @@ class DocumentActor:
         """Called once then, with why; the document has to be loaded anew."""
         self._metrics = metrics
         self._shared = bus.shared
-        self._heard: list[Frame] = []
-        self._must_look = False
-        self._lookers: list[asyncio.Future[None]] = []
+        self._hearing = Hearing(self.log, metrics)
         self._loop = asyncio.get_running_loop()
         self._queue = DocumentQueue()
         self._busy = False
@@ -189,15 +183,15 @@ class DocumentActor:
         """Take in a frame of another node, now or when the append under way has ended."""
         if self.lost:
             return
-        if self._appending is None and self._worker is None:
-            self._judge(frame)
-            if self._must_look:
-                self._wake()
-        elif len(self._heard) < MOST_HEARD:
-            self._heard.append(frame)
-        else:
-            self._heard.clear()
-            self._must_look = True
+        if self._appending is not None or self._worker is not None:
+            self._hearing.keep(frame)
+            return
+        try:
+            self._hearing.take_in(frame)
+        except Exception as error:
+            self._confused(error)
+        if self._hearing.must_look:
+            self._wake()
 
     def look(self) -> "asyncio.Future[None]":
         """Read from the journal what is not known here yet, behind what is under way.
@@ -205,51 +199,31 @@ class DocumentActor:
         The future raises Unavailable. Cancelling it is safe.
         """
         self._refuse_if_lost()
-        looked: asyncio.Future[None] = self._loop.create_future()
-        self._lookers.append(looked)
-        self._must_look = True
+        looked = self._hearing.want_look()
         self._wake()
         return looked
 
     def look_later(self) -> None:
         """Do as :meth:`look` for nobody in particular."""
         if not self.lost:
-            self._must_look = True
+            self._hearing.must_look = True
             self._wake()
 
-    def _judge(self, frame: Frame) -> None:
+    def _catch_up(self) -> bool:
+        """Take in what was heard; tell whether the journal is being read as well."""
         try:
-            news = self.log.hear(frame)
+            self._hearing.take_in_kept()
         except Exception as error:
-            logger.exception("document %s: a frame could not be taken in", self.doc)
-            self._lose(error)
-            return
-        if news in (News.GAP, News.OTHER):
-            self._metrics.gaps.labels("bus").inc()
-            self._must_look = True
+            self._confused(error)
+        if self._hearing.must_look:
+            self._take_time((), self._hearing.look())
+            return True
+        return False
 
-    def _take_heard(self) -> None:
-        """Take in the frames that waited, unless the journal is to be read anyway."""
-        heard, self._heard = self._heard, []
-        for frame in heard:
-            if self._must_look:
-                return
-            self._judge(frame)
-
-    async def _look(self, lookers: Sequence["asyncio.Future[None]"]) -> None:
-        try:
-            await self.log.catch_up()
-        except Exception as error:
-            told = error if isinstance(error, StrettoError) else Unavailable(retry_after_ms=ANEW_MS)
-            for looked in lookers:
-                if not looked.done():
-                    looked.set_exception(told)
-                    looked.exception()  # nobody may be waiting any more
-            if not isinstance(error, StrettoError):
-                raise
-        for looked in lookers:
-            if not looked.done():
-                looked.set_result(None)
+    def _confused(self, error: Exception) -> None:
+        """Leave a text that something may have been half done to."""
+        logger.error("document %s: a frame was not taken in", self.doc, exc_info=error)
+        self._lose(error)
 
     def _refuse_if_lost(self) -> None:
         if self.lost:
@@ -260,15 +234,9 @@ class DocumentActor:
         if self.lost:
             return
         self.lost = True
-        self._heard.clear()
-        self._must_look = False
         error = Unavailable("the document is being loaded anew", retry_after_ms=ANEW_MS)
+        self._hearing.close(error)
         refuse(self._queue.take_all(), error)
-        lookers, self._lookers = self._lookers, []
-        for looked in lookers:
-            if not looked.done():
-                looked.set_exception(error)
-                looked.exception()
         self.on_lost(problem)
 
     # The queue.
@@ -283,12 +251,8 @@ class DocumentActor:
         if self._appending is not None or self._worker is not None:
             return None  # a call that :meth:`stop` has overtaken
         self._timer = None
-        if self._heard:
-            self._take_heard()
-        if self._must_look:
-            self._must_look = False
-            lookers, self._lookers = self._lookers, []
-            return self._take_time((), self._look(lookers))
+        if self._hearing.is_pending and self._catch_up():
+            return None
         while (head := self._queue.head) is not None:
             if isinstance(head, Admission):
                 self._queue.take_admission()
@@ -377,14 +341,13 @@ class DocumentActor:
         self._go_on()
 
     def _failed(self, waiting: Sequence[Waiting], error: Exception) -> None:
-        if isinstance(error, EpochChanged | NotFound | VersionGone):
-            refuse(waiting, error if not isinstance(error, VersionGone) else Unavailable())
+        if isinstance(error, HistoryLost | VersionGone):
+            refuse(waiting, Unavailable(retry_after_ms=ANEW_MS))
             self._lose(error)
         elif isinstance(error, StrettoError):
             refuse(waiting, error)
-        elif isinstance(error, HistoryLost):
-            refuse(waiting, Unavailable(retry_after_ms=ANEW_MS))
-            self._lose(error)
+            if isinstance(error, EpochChanged | NotFound):
+                self._lose(error)
         elif isinstance(error, OutcomeUnknown):
             self.log.unsure = True
             refuse(waiting, Unavailable("the journal did not answer"))

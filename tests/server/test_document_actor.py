@@ -22,7 +22,7 @@ from stretto_core.errors import (
 )
 from stretto_core.following import Frame
 from stretto_core.protocol import Limits
-from stretto_server import document_actor, document_log, document_queue
+from stretto_server import document_hearing, document_log, document_queue
 from stretto_server.document_actor import DocumentActor
 from stretto_server.journal import redis_frames
 from stretto_server.journal.frames import read_frame
@@ -478,7 +478,7 @@ async def test_frames_wait_for_the_append_under_way(nodes: Nodes) -> None:
 async def test_too_many_waiting_frames_are_read_instead(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(document_actor, "MOST_HEARD", 2)
+    monkeypatch.setattr(document_hearing, "MOST_KEPT", 2)
     gate = asyncio.Event()
     real = nodes.actors[1].log.catch_up
 
