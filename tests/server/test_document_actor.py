@@ -24,7 +24,7 @@ from stretto_core.following import Frame
 from stretto_core.protocol import Limits
 from stretto_server import document_hearing, document_log, document_queue
 from stretto_server.document_actor import DocumentActor
-from stretto_server.journal import redis_frames
+from stretto_server.journal import frames
 from stretto_server.journal.frames import read_frame
 from stretto_server.journal.interface import OutcomeUnknown, Snapshot
 from stretto_server.journal.published import PublishedJournal
@@ -452,7 +452,7 @@ async def test_a_gap_is_read_from_the_journal(nodes: Nodes) -> None:
 async def test_a_frame_too_large_to_be_sent_along_is_read(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_frames, "MOST_FRAME_BYTES", 10)
+    monkeypatch.setattr(frames, "MOST_FRAME_BYTES", 10)
     await nodes.submit(0, ANN, 1, 0, "a")
     await settle(nodes)
     assert nodes.texts() == ["a", "a"]

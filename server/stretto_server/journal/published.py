@@ -10,6 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from stretto_core.entries import ClientRecord, Entry
 from stretto_core.errors import Unavailable
+from stretto_server.journal.frames import (
+    deleted_frame,
+    ops_frame,
+    renewed_frame,
+    replaced_frame,
+)
 from stretto_server.journal.interface import (
     Appended,
     AppendResult,
@@ -19,12 +25,6 @@ from stretto_server.journal.interface import (
     Loaded,
     Page,
     Snapshot,
-)
-from stretto_server.journal.redis_frames import (
-    deleted_frame,
-    ops_frame,
-    renewed_frame,
-    replaced_frame,
 )
 
 Publish = Callable[[str, bytes], Awaitable[None]]
@@ -66,7 +66,7 @@ class PublishedJournal:
         if entries and isinstance(result, Appended):
             ops = ",".join([entry.to_json() for entry in entries])
             head, tail, whole = ops_frame(doc, epoch, base, hashes, len(ops))
-            self._tell(doc, f"{head!s}{ops if whole else ''}{tail!s}")
+            self._tell(doc, f"{head}{ops if whole else ''}{tail}")
         return result
 
     async def renew(self, doc: str, epoch: str, new_epoch: str) -> Head:

@@ -2,7 +2,7 @@
 
 Each method is one Lua script, so it happens wholly or not at all, and between two scripts
 nothing is held. What was appended is published in the same script
-(:mod:`stretto_server.journal.redis_frames`), so every node hears of commits in their order.
+(:mod:`stretto_server.journal.frames`), so every node hears of commits in their order.
 """
 
 import logging
@@ -12,6 +12,12 @@ from stretto_core.entries import ClientRecord, Entry
 from stretto_core.errors import Forbidden, NotFound, VersionGone
 from stretto_core.protocol import NO_HASH
 from stretto_server.journal import redis_catalog as catalog
+from stretto_server.journal.frames import (
+    deleted_frame,
+    ops_frame,
+    renewed_frame,
+    replaced_frame,
+)
 from stretto_server.journal.interface import (
     Appended,
     AppendResult,
@@ -23,17 +29,11 @@ from stretto_server.journal.interface import (
     Snapshot,
     StaleClient,
 )
-from stretto_server.journal.redis_frames import (
-    deleted_frame,
-    ops_frame,
-    publish_arguments,
-    renewed_frame,
-    replaced_frame,
-)
 from stretto_server.journal.redis_records import (
     HEAD_FIELDS,
     entry_arguments,
     keys_of,
+    publish_arguments,
     read_entries,
     read_hash,
     read_head,

@@ -11,7 +11,7 @@ from typing import Any, Final
 from stretto_core.entries import ClientRecord, Entry
 from stretto_server import wire_json
 from stretto_server.journal.interface import Head
-from stretto_server.redis_client.names import PREFIX, TAGS, tag_of
+from stretto_server.redis_client.names import PREFIX, TAGS, channel_of, tag_of
 from stretto_server.redis_client.resp import Argument
 
 DAMAGE: Final = (ValueError, KeyError, TypeError, IndexError, AttributeError)
@@ -46,6 +46,11 @@ def keys_of(doc: str) -> tuple[str, str, str, str, str]:
         f"{tag}:snapshot:{doc}",
         f"{tag}:documents",
     )
+
+
+def publish_arguments(doc: str, sharded: bool) -> tuple[str, str]:
+    """Return the command that publishes, and the document's channel."""
+    return "SPUBLISH" if sharded else "PUBLISH", channel_of(f"doc:{doc}")
 
 
 def entry_arguments(entries: Sequence[Entry], hashes: Sequence[str]) -> tuple[list[Argument], int]:

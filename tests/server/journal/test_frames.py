@@ -6,7 +6,15 @@ import pytest
 
 from stretto_core.entries import Entry
 from stretto_core.following import Frame
-from stretto_server.journal.frames import Replaced, read_frame
+from stretto_server.journal.frames import (
+    MOST_FRAME_BYTES,
+    Replaced,
+    deleted_frame,
+    ops_frame,
+    read_frame,
+    replaced_frame,
+)
+from stretto_server.journal.interface import Head
 
 ENTRY = Entry("client-of-ann-0001", 1, ("é\n😀", -2), "ann", 5)
 OPS = {
@@ -65,3 +73,31 @@ def test_a_history_may_be_gone(key: str, deleted: bool) -> None:
 def test_garbage_is_none(message: bytes) -> None:
     with pytest.raises(ValueError, match="no message about a document"):
         read_frame(message)
+
+
+def test_a_frame_holds_its_entries_or_says_where_they_are() -> None:
+    hashes = ["00" * 8, "ff" * 8]
+    head, tail, whole = ops_frame('a"b', 'e"', 4, hashes, MOST_FRAME_BYTES)
+    assert whole == 1
+    assert json.loads(f"{head}{{}},{{}}{tail}") == {
+        "doc": 'a"b',
+        "epoch": 'e"',
+        "from": 5,
+        "ops": [{}, {}],
+        "hash": hashes[1],
+    }
+    head, tail, whole = ops_frame("a", "e", 4, hashes, MOST_FRAME_BYTES + 1)
+    assert whole == 0
+    assert json.loads(f"{head}{tail}") == {
+        "doc": "a",
+        "epoch": "e",
+        "from": 5,
+        "version": 6,
+        "hash": hashes[1],
+    }
+
+
+def test_the_other_messages_are_json() -> None:
+    assert json.loads(replaced_frame("a", Head("e", 2, "00", 0)))["replaced"] is True
+    head, tail = deleted_frame('a"')
+    assert json.loads(f'{head}"e"{tail}') == {"doc": 'a"', "epoch": "e", "deleted": True}

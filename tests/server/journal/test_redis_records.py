@@ -8,6 +8,7 @@ from stretto_server.journal.redis_records import (
     entry_arguments,
     keys_of,
     last_used,
+    publish_arguments,
     read_entries,
     read_hash,
     read_head,
@@ -89,3 +90,9 @@ def test_records() -> None:
     assert last_used(data) == 1234
     assert read_record(b"") == ClientRecord()
     assert read_hash(b"00ff") == "00ff"
+
+
+def test_a_cluster_has_channels_of_its_own_kind() -> None:
+    assert publish_arguments("a", False)[0] == "PUBLISH"
+    assert publish_arguments("a", True)[0] == "SPUBLISH"
+    assert publish_arguments("a", True)[1].endswith(":channel:doc:a")
