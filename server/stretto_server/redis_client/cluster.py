@@ -32,15 +32,15 @@ class Cluster:
     def __init__(self, url: RedisUrl, *, timeout_s: float = TIMEOUT_S) -> None:
         self._seeds = url.addresses
         self._timeout_s = timeout_s
-        self._login = Login(url.username, url.password, tls=url.tls_context())
+        self.login = Login(url.username, url.password, tls=url.tls_context())
         self._pairs: dict[Address, LinkPair] = {}
         self._owners: list[Address | None] = [None] * SLOTS
         self._learning: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Learn who owns what, and connect to all of them. Raises NotSent."""
-        await self._learn()
-        await asyncio.gather(*(self._pair(owner).start() for owner in self._primaries()))
+        await self.learn()
+        await asyncio.gather(*(self._pair(owner).start() for owner in self.primaries()))
 
     async def close(self) -> None:
         """Give all connections up; twice is fine."""
@@ -86,9 +86,14 @@ class Cluster:
 
     async def everywhere(self, *arguments: Argument) -> list[Reply]:
         """Send a command to each primary; return their replies."""
-        return [await self._pair(owner).reads.call(*arguments) for owner in self._primaries()]
+        return [await self._pair(owner).reads.call(*arguments) for owner in self.primaries()]
 
-    def _primaries(self) -> list[Address]:
+    def owner(self, key: str) -> Address | None:
+        """Return where ``key`` lies, as far as is known."""
+        return self._owners[slot_of(key)]
+
+    def primaries(self) -> list[Address]:
+        """Return the nodes that own slots."""
         return sorted({one for one in self._owners if one is not None}, key=str)
 
     def _pair(self, address: Address) -> LinkPair:
@@ -99,9 +104,7 @@ class Cluster:
                 return address
 
             def link() -> RedisLink:
-                return RedisLink(
-                    find, self._login, timeout_s=self._timeout_s, patience_s=PATIENCE_S
-                )
+                return RedisLink(find, self.login, timeout_s=self._timeout_s, patience_s=PATIENCE_S)
 
             pair = self._pairs[address] = LinkPair(link(), link())
         return pair
@@ -153,14 +156,14 @@ class Cluster:
 
     async def _learn_quietly(self) -> None:
         with contextlib.suppress(NotSent):  # the next call that fails tries again
-            await self._learn()
+            await self.learn()
 
-    async def _learn(self) -> None:
+    async def learn(self) -> None:
         """Ask any node who owns what. Raises NotSent when none tells."""
         problems = []
-        for address in dict.fromkeys([*self._primaries(), *self._seeds]):
+        for address in dict.fromkeys([*self.primaries(), *self._seeds]):
             try:
-                rows = await ask(address, self._login, self._timeout_s / 3, "CLUSTER", "SLOTS")
+                rows = await ask(address, self.login, self._timeout_s / 3, "CLUSTER", "SLOTS")
             except (NotSent, NoReply, ReplyError) as error:
                 problems.append(f"{address}: {error}")
                 continue
@@ -175,7 +178,7 @@ class Cluster:
             owner = Address(primary[0].decode() or told_by.host, int(primary[1]))
             owners[first : last + 1] = [owner] * (last + 1 - first)
         self._owners = owners
-        for address in self._pairs.keys() - set(self._primaries()):
+        for address in self._pairs.keys() - set(self.primaries()):
             await self._pairs.pop(address).close()
 
 

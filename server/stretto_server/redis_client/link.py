@@ -164,8 +164,8 @@ class RedisLink:
             ssl_handshake_timeout=self._timeout_s if login.tls else None,
         )
         try:
-            greetings = _greetings(login)
-            for waiting in connection.send(b"".join(greetings), len(greetings)):
+            hello = greetings(login)
+            for waiting in connection.send(b"".join(hello), len(hello)):
                 reply = await waiting
                 if isinstance(reply, ReplyError):
                     raise reply
@@ -186,16 +186,16 @@ class RedisLink:
             self._connecting = asyncio.create_task(self._connect())
 
 
-def _greetings(login: Login) -> list[bytes]:
+def greetings(login: Login) -> list[bytes]:
     """Return the commands that begin a connection; the last asks for the role."""
-    greetings = []
+    hello = []
     if login.password is not None:
         user = () if login.username is None else (login.username,)
-        greetings.append(encode("AUTH", *user, login.password))
+        hello.append(encode("AUTH", *user, login.password))
     if login.database:
-        greetings.append(encode("SELECT", login.database))
+        hello.append(encode("SELECT", login.database))
     # PING, because ROLE needs a right that a careful operator may not have given.
-    return [*greetings, encode("ROLE" if login.must_be_primary else "PING")]
+    return [*hello, encode("ROLE" if login.must_be_primary else "PING")]
 
 
 class _Connection(asyncio.Protocol):

@@ -14,16 +14,21 @@ class Script:
     writes: bool
 
 
-def load_script(package: str, name: str) -> Script:
-    """Return the script in the file ``name`` of ``package``.
+def load_text(package: str, name: str) -> str:
+    """Return what is in the file ``name`` of ``package``."""
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
+
+
+def load_script(package: str, name: str, *, functions: str = "") -> Script:
+    """Return the script in the file ``name`` of ``package``, behind ``functions`` that it uses.
 
     Scripts start with a line ``#!lua``; those that only read say so there
     (``flags=no-writes``), which lets Redis run them when its memory is full.
     """
-    text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
-    shebang = text.partition("\n")[0]
+    shebang, _, body = load_text(package, name).partition("\n")
     if not shebang.startswith("#!lua"):
         raise ValueError(f"{name} does not start with #!lua")
+    text = f"{shebang}\n{functions}{body}"
     # Redis' name for a script; nothing is secured by it.
     digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
     return Script(text, digest, "no-writes" not in shebang)

@@ -94,10 +94,10 @@ class SingleServer:
         self._url = url
         self._timeout_s = timeout_s
         tls = url.tls_context()
-        login = Login(
+        self.login = Login(
             url.username, url.password, url.database, tls, must_be_primary=bool(url.sentinel)
         )
-        make = partial(RedisLink, self._find, login, timeout_s=timeout_s, patience_s=PATIENCE_S)
+        make = partial(RedisLink, self.find, self.login, timeout_s=timeout_s, patience_s=PATIENCE_S)
         self._pair = LinkPair(make(), make())
         self._sentinel_login = Login(url.sentinel_username, url.sentinel_password, tls=tls)
 
@@ -140,7 +140,8 @@ class SingleServer:
             self._pair.drop(error.text)
         return error
 
-    async def _find(self) -> Address:
+    async def find(self) -> Address:
+        """Return where the server is now. Raises NotSent."""
         if self._url.sentinel is None:
             return self._url.addresses[0]
         return await find_primary(
