@@ -23,6 +23,8 @@ SLACK: Final = 3.0
 """How much more time a test leaves than what is aimed at, on a machine that does much else."""
 SAMPLE_EVERY_S: Final = 0.5
 DOC: Final = "notes"
+REPORTED: Final[list[str]] = []
+"""What every test found, for the summary of the run."""
 
 
 class Stage:
@@ -106,18 +108,29 @@ class Stage:
         """Say that the last fault is over."""
         self.healed_at = time.monotonic()
 
+    async def within(self, seconds: float) -> None:
+        """Let the fault last."""
+        await asyncio.sleep(seconds)
+
     async def recover(self, *, each: int = 20, within_s: float = 60.0) -> None:
         """Let everybody write on for a while after the faults."""
         if self.healed_at is None:
             self.healed()
         await self.crowd.committed(each, within_s)
 
-    async def finish(self, bounds: Bounds | None = None, *, within_s: float = 60.0) -> Verdict:
-        """Wait for quiet, read the journal in a fresh process, and judge."""
+    async def finish(
+        self, title: str, bounds: Bounds | None = None, *, within_s: float = 60.0
+    ) -> Verdict:
+        """Wait for quiet, read the journal in a fresh process, and judge.
+
+        Raises AssertionError where something does not hold.
+        """
         self.figures["quiet_s"] = await self.crowd.quiesce(within_s)
         evidence = await self.evidence()
         verdict = judge(evidence, bounds or Bounds().times(SLACK))
         verdict.figures.update(self.figures)
+        REPORTED.append(f"{title}: {verdict}")
+        assert verdict.holds, f"{title}: {verdict}"
         return verdict
 
     async def evidence(self) -> Evidence:
