@@ -30,6 +30,8 @@ CONCRETE = {
     "stretto_server.journal.redis",
     "stretto_server.journal.sqlite",
     "stretto_server.bus.local",
+    "stretto_server.bus.redis",
+    "stretto_server.bus.shared_rooms",
     "stretto_server.bus.stock",
 }
 NAMES_CONCRETE = {
@@ -44,10 +46,12 @@ USE_SOCKETIO = {
     *(f"{ENGINE}.compatibility", f"{ENGINE}.room_manager"),
     *(f"{ENGINE}.memberships", f"{ENGINE}.socket_server"),
     *("stretto_server.stock_sockets", "stretto_server.bus.stock"),
+    "stretto_server.bus.shared_rooms",
     "stretto_client.transport",
 }
 USE_ENGINEIO = {"stretto_server.stock_sockets", "stretto_server.bus.stock"}
-LEAVES = {"stretto_server.wire_json"}
+LEAVES = {"stretto_server.metrics", "stretto_server.wire_json"}
+ON_ENGINE = {"stretto_server.bus.local", "stretto_server.bus.shared_rooms"}
 SERVICES = {
     *("documents", "rooms", "open_document", "document_registry"),
     *("document_actor", "document_log", "document_queue"),
@@ -119,7 +123,7 @@ def test_nobody_imports_what_is_above_it(name: str) -> None:
     if parts[:2] in (["stretto_server", "journal"], ["stretto_server", "bus"]):
         ours = {one for one in used if one.startswith("stretto_server")} - LEAVES
         shared = [".".join(parts[:2]), "stretto_server.redis_client."]
-        shared += [f"{ENGINE}."] if name == "stretto_server.bus.local" else []
+        shared += [f"{ENGINE}."] if name in ON_ENGINE else []
         assert all(one.startswith(tuple(shared)) for one in ours)
     if parts[:2] == ["stretto_server", "redis_client"]:
         ours = {one for one in used if one.startswith("stretto_")}
