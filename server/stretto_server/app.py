@@ -16,6 +16,7 @@ from stretto_core.protocol import DOCS, ROOMS, SESSION, ServerEvent
 from stretto_server.api import add_document_api
 from stretto_server.auth import TokenVerifier
 from stretto_server.bus.local import LocalBus
+from stretto_server.bus.redis import RedisBus
 from stretto_server.bus.stock import StockBus
 from stretto_server.connections import Connection, Connections
 from stretto_server.documents import Documents
@@ -23,13 +24,16 @@ from stretto_server.health import Health, NodeState
 from stretto_server.history import expire_clients
 from stretto_server.journal.interface import Journal
 from stretto_server.journal.memory import MemoryJournal
+from stretto_server.journal.published import PublishedJournal
 from stretto_server.journal.redis import RedisJournal
 from stretto_server.journal.sqlite import SqliteJournal
 from stretto_server.namespaces.boundary import Context, end_connection
 from stretto_server.namespaces.documents import DocumentsNamespace
 from stretto_server.namespaces.rooms import RoomsNamespace
 from stretto_server.namespaces.session import SessionNamespace
+from stretto_server.metrics import Metrics
 from stretto_server.page import add_guest_tokens, add_page
+from stretto_server.redis_client.url import RedisUrl
 from stretto_server.rooms import Rooms
 from stretto_server.settings import Settings, SettingsError
 from stretto_server.slow_readers import SlowReaders
@@ -106,6 +110,29 @@ def sqlite_path(url: str) -> Path | None:
     return Path(unquote(rest)) if found and not prefix and rest else None
 
 
+def open_bus(settings: Settings, metrics: Metrics, node: str) -> LocalBus | StockBus:
+    """Return how the node called ``node`` reaches clients, on other nodes too; not started."""
+    if settings.redis_url is not None:
+        return RedisBus(settings.redis_url, metrics, node=node)
+    return StockBus() if settings.engine == "stock" else LocalBus()
+
+
+def told_to_others(journal: Journal, bus: LocalBus | StockBus) -> Journal:
+    """Return ``journal`` such that other nodes hear of what is written to it.
+
+    A Redis journal publishes by itself, which other nodes hear if it lies where the bus is.
+    """
+    if not isinstance(bus, RedisBus):
+        return journal
+    if isinstance(journal, RedisJournal) and _lies_with(journal.url, bus.url):
+        return journal
+    return PublishedJournal(journal, bus.publish)
+
+
+def _lies_with(one: RedisUrl, other: RedisUrl) -> bool:
+    return (one.addresses, one.sentinel) == (other.addresses, other.sentinel)
+
+
 class Node:
     """Everything one process runs, and how it starts and drains."""
 
@@ -113,8 +140,9 @@ class Node:
         self.settings = settings
         self.name = secrets.token_hex(4)
         self.health = Health()
-        self.journal = open_journal(settings)
-        self.bus: LocalBus | StockBus = StockBus() if settings.engine == "stock" else LocalBus()
+        self.metrics = Metrics()
+        self.bus = open_bus(settings, self.metrics, self.name)
+        self.journal = told_to_others(open_journal(settings), self.bus)
         self.connections = Connections(
             settings.limits,
             rate_limits=settings.rate_limits,
@@ -127,7 +155,11 @@ class Node:
         else:
             self.sockets = Sockets(settings, self.bus, self.connections)
         self.documents = Documents(
-            self.journal, self.bus, settings.limits, history_hours=settings.history_hours
+            self.journal,
+            self.bus,
+            settings.limits,
+            history_hours=settings.history_hours,
+            metrics=self.metrics,
         )
         self.rooms = Rooms(self.bus, settings.limits, idle_ttl=settings.room_idle_ttl)
         self.context = Context(self.sockets, self.bus, self.connections, _verifier(settings))
@@ -151,8 +183,11 @@ class Node:
         self._expiring: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Open the journal. Raises Unavailable with what to do."""
+        """Open the journal and find the other nodes. Raises Unavailable with what to do."""
         await self.journal.start()
+        if isinstance(self.bus, RedisBus):
+            await self.bus.start()
+        self.documents.start()
         self._expiring = asyncio.create_task(expire_clients(self.journal))
         self.health.state = NodeState.READY
 
@@ -194,6 +229,8 @@ class Node:
             self._expiring.cancel()
             await asyncio.wait([self._expiring])
         await self.journal.close()
+        if isinstance(self.bus, RedisBus):  # the last: the journal may tell of something yet
+            await self.bus.close()
 
     async def _wait_for_clients(self, longest_s: float) -> None:
         with contextlib.suppress(TimeoutError):

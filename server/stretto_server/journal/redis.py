@@ -44,6 +44,7 @@ from stretto_server.journal.redis_records import (
 from stretto_server.journal.redis_session import RedisSession
 from stretto_server.journal.rules import fill_page, require_history, require_readable
 from stretto_server.redis_client.servers import TIMEOUT_S
+from stretto_server.redis_client.url import RedisUrl
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,11 @@ class RedisJournal:
         """Take the URL in. Raises ValueError when it is none."""
         self._read_only = read_only
         self._session = RedisSession(url, read_only=read_only, timeout_s=timeout_s)
+
+    @property
+    def url(self) -> RedisUrl:
+        """Where the journal lies."""
+        return self._session.url
 
     async def start(self) -> None:
         """Connect, look whether this Redis will do, and log what it would lose.
