@@ -27,11 +27,11 @@ from stretto_server.journal.memory import MemoryJournal
 from stretto_server.journal.published import PublishedJournal
 from stretto_server.journal.redis import RedisJournal
 from stretto_server.journal.sqlite import SqliteJournal
+from stretto_server.metrics import Metrics
 from stretto_server.namespaces.boundary import Context, end_connection
 from stretto_server.namespaces.documents import DocumentsNamespace
 from stretto_server.namespaces.rooms import RoomsNamespace
 from stretto_server.namespaces.session import SessionNamespace
-from stretto_server.metrics import Metrics
 from stretto_server.page import add_guest_tokens, add_page
 from stretto_server.redis_client.url import RedisUrl
 from stretto_server.rooms import Rooms
@@ -89,21 +89,6 @@ def _require_asyncpg() -> None:
         )
 
 
-@contextlib.asynccontextmanager
-async def open_documents(settings: Settings) -> AsyncIterator[Documents]:
-    """Give the documents of a journal that no server holds; nobody is connected."""
-    journal = open_journal(settings)
-    await journal.start()
-    documents = Documents(
-        journal, LocalBus(), settings.limits, history_hours=settings.history_hours
-    )
-    try:
-        yield documents
-    finally:
-        await documents.stop()
-        await journal.close()
-
-
 def sqlite_path(url: str) -> Path | None:
     """Return the file of ``sqlite:///path`` (four slashes for an absolute one), or None."""
     prefix, found, rest = url.partition("sqlite:///")
@@ -131,6 +116,31 @@ def told_to_others(journal: Journal, bus: LocalBus | StockBus) -> Journal:
 
 def _lies_with(one: RedisUrl, other: RedisUrl) -> bool:
     return (one.addresses, one.sentinel) == (other.addresses, other.sentinel)
+
+
+@contextlib.asynccontextmanager
+async def open_documents(settings: Settings) -> AsyncIterator[Documents]:
+    """Give the documents of a journal that no server holds, or that several share.
+
+    Nobody is connected here; servers that share it hear of what is done. Raises Unavailable
+    with what to do.
+    """
+    metrics = Metrics()
+    bus = open_bus(settings, metrics, secrets.token_hex(4))
+    journal = told_to_others(open_journal(settings), bus)
+    documents = Documents(
+        journal, bus, settings.limits, history_hours=settings.history_hours, metrics=metrics
+    )
+    await journal.start()
+    try:
+        if isinstance(bus, RedisBus):
+            await bus.start()
+        yield documents
+    finally:
+        await documents.stop()
+        await journal.close()
+        if isinstance(bus, RedisBus):
+            await bus.close()
 
 
 class Node:

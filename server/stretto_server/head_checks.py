@@ -23,6 +23,8 @@ EVERY_S: Final = 10.0
 JITTER: Final = 0.2
 GATHER_S: Final = 0.05
 BATCH: Final = 500
+MOST_FAILURES: Final = 20
+"""Enough to find one document among a thousand; then the journal itself is away."""
 
 
 class HeadChecks:
@@ -66,10 +68,23 @@ class HeadChecks:
     async def check(self, documents: Sequence[OpenDocument]) -> None:
         """Check documents; those that are behind, or elsewhere, read what they lack.
 
-        Raises Unavailable.
+        Raises Unavailable. One that cannot be asked for, because its record is damaged or
+        its part of a cluster is away, keeps nobody else from being checked.
         """
-        for start in range(0, len(documents), BATCH):
-            await self._check_batch(documents[start : start + BATCH])
+        problem: StrettoError | None = None
+        waiting = [documents[start : start + BATCH] for start in range(0, len(documents), BATCH)]
+        failures = 0
+        while waiting and failures < MOST_FAILURES:
+            batch = waiting.pop()
+            try:
+                await self._check_batch(batch)
+            except StrettoError as error:
+                problem, failures = error, failures + 1
+                if len(batch) > 1:
+                    middle = len(batch) // 2
+                    waiting += [batch[:middle], batch[middle:]]
+        if problem is not None:
+            raise problem
 
     async def _check_batch(self, documents: Sequence[OpenDocument]) -> None:
         asked = [(document, document.actor, document.actor.authority) for document in documents]

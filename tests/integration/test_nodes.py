@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from stretto_client import LiveDocument, RealtimeClient
-from stretto_server.app import NODE, Node
+from stretto_server.app import NODE, Node, open_documents
 from stretto_server.journal.postgres_session import migrate_database
 from stretto_server.server import RealtimeServer
+from stretto_server.settings import Settings
 from tests.server.conftest import Serve
 from tests.server.wire import token
 from tests.services.postgres_server import running_postgres
@@ -120,6 +121,20 @@ async def test_one_that_is_deleted_or_imported_is_so_on_all_nodes(
     await nodes[1].documents.delete("notes/gone")
     async with asyncio.timeout(10):
         while ann.replica.closed is None or bob.replica.closed is None:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_a_command_does_to_a_shared_journal_is_heard(
+    clients: list[RealtimeClient], nodes: list[RealtimeServer], journal: str, redis: RedisServer
+) -> None:
+    ann = await clients[0].open("notes/command")
+    await ann.insert(0, "before")
+    await ann.saved()
+    settings = Settings(journal=journal, redis_url=redis.url, keyless=True)
+    async with open_documents(settings) as documents:
+        await documents.replace("notes/command", "after")
+    async with asyncio.timeout(5):  # a look at the heads would take longer
+        while ann.text != "after":
             await asyncio.sleep(0.01)
 
 

@@ -25,10 +25,11 @@ class CountingJournal(UnreliableJournal):
         super().__init__()
         self.asked: list[list[str]] = []
         self.away = False
+        self.damaged = ""
 
     async def heads(self, docs: Sequence[str]) -> list[Head | None]:
         self.asked.append(list(docs))
-        if self.away:
+        if self.away or self.damaged in docs:
             raise Unavailable
         return await super().heads(docs)
 
@@ -85,7 +86,29 @@ async def test_many_are_asked_for_in_batches(
     documents = await watched.open("a", "b", "c")
     watched.journal.asked.clear()
     await watched.checks.check(documents)
-    assert [len(docs) for docs in watched.journal.asked] == [2, 1]
+    assert sorted(len(docs) for docs in watched.journal.asked) == [1, 2]
+
+
+async def test_one_that_cannot_be_asked_for_spoils_nothing_else(watched: Watched) -> None:
+    documents = await watched.open(*"abcdefg")
+    for doc in "abcdefg":
+        await watched.commit(doc, "x")
+    watched.journal.damaged = "d"
+    with pytest.raises(Unavailable):
+        await watched.checks.check(documents)
+    for document in documents:
+        await document.actor.flush()
+    behind = [one.actor.doc for one in documents if not one.actor.authority.version]
+    assert behind == ["d"]
+
+
+async def test_a_journal_that_is_away_is_not_asked_again_and_again(watched: Watched) -> None:
+    documents = await watched.open(*(f"doc{number}" for number in range(100)))
+    watched.journal.asked.clear()
+    watched.journal.away = True
+    with pytest.raises(Unavailable):
+        await watched.checks.check(documents)
+    assert len(watched.journal.asked) == head_checks.MOST_FAILURES
 
 
 async def test_what_is_wanted_together_is_asked_for_together(watched: Watched) -> None:
