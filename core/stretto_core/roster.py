@@ -29,13 +29,17 @@ NO_STATUS: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One presence of a user. ``ranges`` count in the text at ``version``, in code points."""
+    """One presence of a user. ``ranges`` count in the text at ``version``, in code points.
+
+    ``client`` is the replica whose operations a cursor rides on; nobody is told of it.
+    """
 
     id: str
     user: User
     ranges: tuple[tuple[int, int], ...] | None = None
     version: int | None = None
     status: object = NO_STATUS
+    client: str = ""
 
     def to_payload(self) -> dict[str, Any]:
         """Return the member as the wire contract writes it: only what it has."""

@@ -413,8 +413,8 @@ async def test_a_role_that_changes_changes_what_it_may_do(rooms: Rooms, bus: Mai
                 await rooms.place(bob, "lobby").send("hi", None)
 
 
-def found(rooms: Rooms, who: Connection, **query: Any) -> list[str]:
-    return [row["room"] for row in rooms.find(who, query)]
+async def found(rooms: Rooms, who: Connection, **query: Any) -> list[str]:
+    return [row["room"] for row in await rooms.find(who, query)]
 
 
 async def test_find(rooms: Rooms) -> None:
@@ -425,16 +425,16 @@ async def test_find(rooms: Rooms) -> None:
     await join(rooms, bob, "empty")
     await rooms.leave(bob, "empty")
 
-    assert found(rooms, eve) == ["chess", "go"]
-    assert rooms.find(eve, {"owner": "ann"}) == [
+    assert await found(rooms, eve) == ["chess", "go"]
+    assert await rooms.find(eve, {"owner": "ann"}) == [
         {"room": "chess", "members": 2, "metadata": {"tags": ["game", "slow"], "name": "Chess"}}
     ]
-    assert found(rooms, eve, tags=["game"]) == ["chess", "go"]
-    assert found(rooms, eve, tags=["slow", "game"]) == ["chess"]
-    assert found(rooms, eve, min_members=2) == ["chess"]
-    assert found(rooms, eve, max_members=1) == ["go"]
-    assert found(rooms, eve, limit=1) == ["chess"]
-    assert found(rooms, connection("max", None)) == []
+    assert await found(rooms, eve, tags=["game"]) == ["chess", "go"]
+    assert await found(rooms, eve, tags=["slow", "game"]) == ["chess"]
+    assert await found(rooms, eve, min_members=2) == ["chess"]
+    assert await found(rooms, eve, max_members=1) == ["go"]
+    assert await found(rooms, eve, limit=1) == ["chess"]
+    assert await found(rooms, connection("max", None)) == []
 
 
 async def test_find_shows_only_what_may_be_seen(rooms: Rooms) -> None:
@@ -443,16 +443,16 @@ async def test_find_shows_only_what_may_be_seen(rooms: Rooms) -> None:
     await join(rooms, ann, "team-b")
     bob = connection("bob")
     bob.principal = principal("bob", "team-b", "viewer")
-    assert found(rooms, bob) == ["team-b"]
+    assert await found(rooms, bob) == ["team-b"]
 
 
 async def test_private_rooms_are_found_by_their_members(rooms: Rooms) -> None:
     ann, bob = connection("ann"), connection("bob", "owner")
     await join(rooms, ann, metadata={"private": True})
-    assert found(rooms, ann) == found(rooms, connection("ann", sid="2")) == ["lobby"]
-    assert found(rooms, bob) == []
+    assert await found(rooms, ann) == await found(rooms, connection("ann", sid="2")) == ["lobby"]
+    assert await found(rooms, bob) == []
     await join(rooms, bob)
-    assert found(rooms, bob) == ["lobby"]
+    assert await found(rooms, bob) == ["lobby"]
 
 
 async def test_find_gives_fifty_rooms_and_a_hundred_at_most(bus: Mailboxes) -> None:
@@ -460,8 +460,8 @@ async def test_find_gives_fifty_rooms_and_a_hundred_at_most(bus: Mailboxes) -> N
     ann = connection("ann")
     for number in range(120):
         await join(rooms, ann, f"room-{number:03d}")
-    assert len(found(rooms, ann)) == 50
-    assert len(found(rooms, ann, limit=120)) == 100
+    assert len(await found(rooms, ann)) == 50
+    assert len(await found(rooms, ann, limit=120)) == 100
     rooms.stop()
 
 

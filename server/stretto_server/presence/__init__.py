@@ -1,0 +1,1 @@
+"""Who is where, told to all nodes: each keeps a merged roster, Redis has them all."""

@@ -1,0 +1,6 @@
+#!lua
+-- Returns the number of the newest message about a room's presence, and all members.
+-- KEYS  members, leases, seq
+-- ARGV  node, PUBLISH or SPUBLISH, channel
+tell(KEYS[3], ARGV[2], ARGV[3], ARGV[1], {}, sweep(KEYS[1], KEYS[2], ARGV[1]))
+return {redis.call('GET', KEYS[3]) or '0', redis.call('HGETALL', KEYS[1])}
