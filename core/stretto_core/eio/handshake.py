@@ -38,6 +38,7 @@ class Refusal:
     """Answer with ``status`` and ``body`` (``application/json``); nothing else happens."""
 
     code: ErrorCode
+    hint: str = ""
 
     @property
     def status(self) -> int:
@@ -47,7 +48,8 @@ class Refusal:
     @property
     def body(self) -> bytes:
         """The error object ``{code, message}``."""
-        return json.dumps({"code": int(self.code), "message": _MESSAGES[self.code]}).encode()
+        message = _MESSAGES[self.code] + self.hint
+        return json.dumps({"code": int(self.code), "message": message}).encode()
 
 
 class Transport(Enum):
@@ -98,7 +100,9 @@ def decide(
     transport = _transport(request.query.get("transport"))
     if transport not in transports:
         # "transport" is mandatory, so a missing one is unknown.
-        return Refusal(ErrorCode.UNKNOWN_TRANSPORT)
+        names = ", ".join(sorted(each.value for each in transports))
+        hint = f": only {names} is served here" if transport is not None else ""
+        return Refusal(ErrorCode.UNKNOWN_TRANSPORT, hint)
     # A browser's `sid=` is no sid to the reference server.
     if request.query.get("sid"):
         return _continue(request, transport, session)

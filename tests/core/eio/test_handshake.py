@@ -89,7 +89,10 @@ def test_a_handshake_can_be_forbidden_and_a_session_cannot() -> None:
 def test_a_transport_that_is_not_served_is_unknown() -> None:
     only = frozenset({WEBSOCKET})
     polling = Request("GET", query("EIO=4&transport=polling"))
-    assert decide(polling, None, transports=only) == Refusal(ErrorCode.UNKNOWN_TRANSPORT)
+    refusal = decide(polling, None, transports=only)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is ErrorCode.UNKNOWN_TRANSPORT
+    assert b"Transport unknown: only websocket is served here" in refusal.body
     websocket = Request("GET", query("EIO=4&transport=websocket"), UPGRADE)
     assert decide(websocket, None, transports=only) is Step.OPEN_WEBSOCKET
 
