@@ -77,6 +77,14 @@ def _add_serve(commands: Subparsers) -> None:
     serve.add_argument("--port", type=int, help="which port to listen on (8080)")
     serve.add_argument("--data", help="folder of the SQLite journal and dev.key (./data)")
     serve.add_argument("--journal", metavar="URL", help="sqlite:///, redis:// or postgresql://")
+    serve.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes on the port, each a node (1); more need Redis and take WebSocket only",
+    )
+    # A socket to the process that watches over the workers, in each of them.
+    serve.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     serve.set_defaults(run=_serve)
 
 
@@ -89,6 +97,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         port=arguments.port,
         data=arguments.data,
         journal=arguments.journal,
+        workers=arguments.workers,
+        worker=arguments.worker,
     )
 
 

@@ -12,8 +12,6 @@ from stretto_server.documents import Documents
 from stretto_server.rooms import Rooms
 from stretto_server.settings import Settings
 
-_REACHED_AT: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
-"""Where to connect to a server that listens on every address."""
 IDLE_S: Final = 75.0
 """How long a connection may ask nothing, or not finish asking. More than the 60 s for which
 proxies keep theirs, and less than aiohttp's hour, in which silent ones would pile up."""
@@ -56,7 +54,8 @@ class RealtimeServer:
             compression=compression or None,
             redis_url=redis,
             journal=journal,
-            **settings,
+            # One process, whatever the environment says; workers are told how many they are.
+            **{"workers": 1, **settings},
         )
         self._runner: web.AppRunner | None = None
         self._begun = False
@@ -76,8 +75,7 @@ class RealtimeServer:
     @property
     def url(self) -> str:
         """Where the server listens; the port is known once it has started."""
-        host = _REACHED_AT.get(self.settings.host, self.settings.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+        return self.settings.url_at(self._port)
 
     async def start(self) -> None:
         """Open the journal and listen; a server starts once.
@@ -96,7 +94,10 @@ class RealtimeServer:
         )
         try:
             await runner.setup()
-            site = web.TCPSite(runner, self.settings.host, self.settings.port)
+            several = self.settings.workers > 1
+            site = web.TCPSite(
+                runner, self.settings.host, self.settings.port, reuse_port=several or None
+            )
             await site.start()
         except OSError as error:
             await runner.cleanup()

@@ -23,6 +23,8 @@ ROLES: Final = ("viewer", "editor", "owner")
 SHARED_JOURNALS: Final = ("redis", "rediss", "postgres", "postgresql")
 """What the URLs of journals start with that several nodes can share."""
 ENGINES: Final = ("own", "stock")
+_REACHED_AT: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
+"""Where to connect to a server that listens on every address."""
 
 
 class SettingsError(Exception):
@@ -79,7 +81,11 @@ class Settings:
             problems.append("STRETTO_PING_INTERVAL and STRETTO_PING_TIMEOUT must be more than 0")
         if self.engine not in ENGINES:
             problems.append(f"STRETTO_ENGINE must be one of {', '.join(ENGINES)}")
-        return problems + self._key_problems() + self._journal_problems()
+        if self.workers < 1:
+            problems.append(f"there must be 1 worker or more, not {self.workers}")
+        if self.workers > 1 and self.engine == "stock":
+            problems.append("STRETTO_ENGINE=stock runs one worker only")
+        return problems + self._key_problems() + self._journal_problems() + self._redis_problems()
 
     def _key_problems(self) -> list[str]:
         if self.secret is None and not self.keyless:
@@ -110,8 +116,21 @@ class Settings:
             ]
         if self.workers > 1:
             return [
-                f"{self.workers} workers need a journal that they can share: use a redis:// or "
-                f"postgresql:// one instead of {scheme}://, or STRETTO_WORKERS=1"
+                f"{self.workers} workers are several nodes: set STRETTO_REDIS_URL to a Redis for "
+                f"all of them, and use a redis:// or postgresql:// journal instead of {scheme}://"
+            ]
+        return []
+
+    def _redis_problems(self) -> list[str]:
+        if self.redis_url is not None:
+            try:
+                RedisUrl.parse(self.redis_url).tls_context()
+            except ValueError as error:
+                return [f"STRETTO_REDIS_URL: {error}"]
+        elif self.workers > 1 and self.journal_scheme in SHARED_JOURNALS:
+            return [
+                f"{self.workers} workers speak to each other through Redis, whatever the journal "
+                "is: set STRETTO_REDIS_URL or REDIS_URL"
             ]
         return []
 
@@ -129,6 +148,19 @@ class Settings:
     def journal_scheme(self) -> str:
         """What the journal's URL starts with; empty when it is no URL."""
         return self.journal.partition(":")[0] if ":" in self.journal else ""
+
+    @property
+    def journal_shown(self) -> str:
+        """The journal's URL for people to read: without a user, a password and options."""
+        if self.journal_scheme not in SHARED_JOURNALS:
+            return self.journal
+        parts = urlsplit(self.journal)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def url_at(self, port: int) -> str:
+        """Return where clients of this machine reach the server."""
+        host = _REACHED_AT.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], **flags: Any) -> Self:

@@ -96,6 +96,7 @@ class Sockets(SocketServer):
             connect_timeout=settings.connect_timeout,
             max_inflight_events=INFLIGHT_EVENTS,
             compression=settings.compression,
+            transports=served_transports(settings),
         )
         # The contract answers every event of any name, so none ends a connection.
         self.codec = JsonCodec(
@@ -217,6 +218,14 @@ class Sockets(SocketServer):
         """Run something that nobody waits for, and keep it until it ends."""
         engine: EngineServer = self.eio
         return engine.keep(work)
+
+
+def served_transports(settings: Settings) -> list[str] | None:
+    """Return what Engine.IO takes: None for all.
+
+    Each request of a polling client may reach another of several workers on one port.
+    """
+    return ["websocket"] if settings.workers > 1 else None
 
 
 def allowed_origins(settings: Settings) -> list[str] | str | None:

@@ -164,8 +164,46 @@ def test_several_workers_need_a_journal_of_many_nodes() -> None:
     assert len(said) == 1
     assert "redis://" in said[0]
     assert "postgresql://" in said[0]
+    assert "STRETTO_REDIS_URL" in said[0]
     assert read({"WEB_CONCURRENCY": "4"}).workers == 1  # a platform's guess, no wish
     assert read({"STRETTO_WORKERS": "1"}).workers == 1
+
+
+def test_several_workers_need_redis_whatever_the_journal_is() -> None:
+    for url in ("redis://h", "postgresql://h/d"):
+        (said,) = problems(KEY | {"STRETTO_WORKERS": "2", "STRETTO_JOURNAL": url})
+        assert "STRETTO_REDIS_URL" in said
+        assert problems(KEY | {"STRETTO_JOURNAL": url}, workers=3)[0].startswith("3 workers")
+        assert read({"STRETTO_JOURNAL": url, "REDIS_URL": "redis://h"}, workers=3).workers == 3
+        assert (
+            read({"DATABASE_URL": url, "REDIS_URL": "rediss://h", "WEB_CONCURRENCY": "4"}).workers
+            == 4
+        )
+    assert problems(KEY, workers=0) == ["there must be 1 worker or more, not 0"]
+    several = {"STRETTO_JOURNAL": "redis://h", "REDIS_URL": "redis://h", "STRETTO_ENGINE": "stock"}
+    assert problems(KEY | several, workers=2) == ["STRETTO_ENGINE=stock runs one worker only"]
+
+
+def test_what_redis_cannot_be_is_said_without_its_password() -> None:
+    for url in ("http://u:pw@h", "redis://u:pw@h/notes"):
+        (said,) = problems(KEY | {"STRETTO_JOURNAL": "redis://h", "REDIS_URL": url})
+        assert said.startswith("STRETTO_REDIS_URL: ")
+        assert "pw" not in said
+
+
+def test_a_journal_is_shown_without_secrets() -> None:
+    shown = read({"STRETTO_JOURNAL": "postgresql://u:p%40ss@h:1/d?password=pw"}).journal_shown
+    assert shown == "postgresql://h:1/d"
+    assert (
+        read({"STRETTO_JOURNAL": "rediss://:pw@a,b/2?sentinel=m"}).journal_shown == "rediss://a,b/2"
+    )
+    assert read({"STRETTO_JOURNAL": "sqlite:////a/b@c.db"}).journal_shown == "sqlite:////a/b@c.db"
+
+
+def test_a_server_is_reached_at_an_address_of_this_machine() -> None:
+    assert read().url_at(80) == "http://127.0.0.1:80"
+    assert read({"STRETTO_HOST": "::"}).url_at(80) == "http://[::1]:80"
+    assert read({"STRETTO_HOST": "example.org"}).url_at(80) == "http://example.org:80"
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,13 @@
 import asyncio
 import itertools
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import socketio
 
 from stretto_core.protocol import ServerEvent
 from stretto_core.replies import ANSWERS, EVENTS, REFUSAL
 from stretto_server.auth import issue_token
-from stretto_server.server import RealtimeServer
 
 SECRET = "a key of the tests that is long enough for HS256"
 EDITOR = {"docs/*": "editor", "rooms/*": "editor"}
@@ -34,6 +33,13 @@ def token(
     )
 
 
+class Reachable(Protocol):
+    """A server, in this process or in another one."""
+
+    @property
+    def url(self) -> str: ...
+
+
 class Wire:
     """One connection; ``heard`` has every event in the order of arrival."""
 
@@ -47,7 +53,7 @@ class Wire:
     @classmethod
     async def connect(
         cls,
-        server: RealtimeServer,
+        server: Reachable,
         sub: str = "ann",
         grants: Mapping[str, str] | None = None,
         *,
