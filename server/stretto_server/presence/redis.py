@@ -7,7 +7,7 @@ others still do. All times are Redis' own.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 from stretto_core.errors import Unavailable
@@ -69,6 +69,8 @@ class RedisPresence:
         ttl_s: float = PRESENCE_TTL_S,
     ) -> None:
         self.node = node
+        self.chores: list[Callable[[], Awaitable[None]]] = []
+        """What else is to be done every few seconds; each may raise Unavailable."""
         self._session = session
         self._ttl_s = ttl_s
         self._lease: tuple[Argument, ...] = (node, int(ttl_s * 1000), int(idle_ttl * 1000))
@@ -138,6 +140,9 @@ class RedisPresence:
             for first in range(0, len(occupied), BATCH):
                 batch = occupied[first : first + BATCH]
                 await asyncio.gather(*(self._renew(sharing) for sharing in batch))
+            for chore in self.chores:
+                with contextlib.suppress(Unavailable):
+                    await chore()
 
     async def _renew(self, sharing: Sharing) -> None:
         try:
@@ -149,7 +154,5 @@ class RedisPresence:
             sharing.lapsed()
 
     async def _part(self, room: str) -> None:
-        members: Mapping[str, Member] = {}
         snapshot = await self.snapshot(room)
-        members = snapshot.members
-        await self.write(room, (), [one for one in snapshot.own if one in members], stays=False)
+        await self.write(room, (), snapshot.own, stays=False)
