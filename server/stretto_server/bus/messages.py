@@ -184,7 +184,8 @@ def decode_control(message: bytes) -> Control:
         raise GarbageError("no request")
     do, node, number, namespace, room, sid, sids = values
     if (
-        do not in REQUESTS
+        type(do) is not str
+        or do not in REQUESTS
         or type(number) is not int
         or not _is_list_of(str, [node, namespace, sid])
         or not _is_room(room)

@@ -210,5 +210,9 @@ class RedisBus(SharedRooms):
         assert self._subscriptions is not None
         while True:
             await asyncio.sleep(self._trial_s * random.uniform(0.9, 1.1))
-            deaf = await self._subscriptions.try_all(self._publisher.send, self._trial_s)
-            self._metrics.bus_probe_timeouts.inc(deaf)
+            try:
+                deaf = await self._subscriptions.try_all(self._publisher.send, self._trial_s)
+            except Exception:
+                logger.exception("the subscriptions could not be tried")
+            else:
+                self._metrics.bus_probe_timeouts.inc(deaf)

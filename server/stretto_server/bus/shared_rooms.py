@@ -107,21 +107,23 @@ class SharedRooms(socketio.AsyncRedisManager, LocalBus):  # type: ignore[misc]
         if callback is not None:
             number = self._callbacks.add(callback, once=node_of(room) is not None)
         receivers = 0
-        for place, one in enumerate(rooms):
-            receivers += await self._send_event(
-                EventMessage(
-                    namespace,
-                    one,
-                    encoded.text,
-                    encoded.attachments,
-                    skip=skip,
-                    but=tuple(rooms[:place]),
-                    volatile=volatile,
-                    callback=(self.node, number) if number else None,
+        try:
+            for place, one in enumerate(rooms):
+                receivers += await self._send_event(
+                    EventMessage(
+                        namespace,
+                        one,
+                        encoded.text,
+                        encoded.attachments,
+                        skip=skip,
+                        but=tuple(rooms[:place]),
+                        volatile=volatile,
+                        callback=(self.node, number) if number else None,
+                    )
                 )
-            )
-        if number and not receivers:
-            self._callbacks.drop(number)
+        finally:
+            if number and not receivers:
+                self._callbacks.drop(number)
 
     async def _send_event(self, event: EventMessage) -> int:
         """Publish an event; return how many nodes got it. Raises Unavailable."""
@@ -275,7 +277,9 @@ class SharedRooms(socketio.AsyncRedisManager, LocalBus):  # type: ignore[misc]
         if self.member(sid, namespace) is None:
             pass
         elif control.do == "disconnect":
+            self._done(control)  # the application may take its time
             await self.server.disconnect(sid, namespace, ignore_queue=True)
+            return
         elif control.do == "enter":
             with contextlib.suppress(ValueError, KeyError):  # it went while we waited
                 await self._enter(sid, namespace, room)
@@ -302,7 +306,13 @@ class SharedRooms(socketio.AsyncRedisManager, LocalBus):  # type: ignore[misc]
     # Rooms of this node.
 
     async def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
-        """Make a member that is not connected yet; None when there is one."""
+        """Make a member that is not connected yet; None when there is one.
+
+        Raises RuntimeError for a namespace with connection state recovery: what its clients
+        miss would have to be kept on every node.
+        """
+        if self.server.recoveries.log(namespace) is not None:
+            raise RuntimeError("connection state recovery needs a single node")
         name = name_of(namespace, EVERYBODY)
         if self._channels.untried(name):
             channel = await self._channels.prepare(name)

@@ -130,7 +130,7 @@ class Line:
 
     def silenced(self, channels: Iterable[bytes]) -> None:
         """Pass it on."""
-        self._ear.silenced(channels)
+        self._ear.silenced([one for one in channels if one != self._trial])
 
     def refused(self, channel: bytes, error: ReplyError | None) -> None:
         """Pass it on."""

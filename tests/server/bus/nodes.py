@@ -8,7 +8,6 @@ from typing import Any
 import socketio
 from aiohttp import web
 
-from stretto_server.bus.callbacks import Callbacks
 from stretto_server.bus.channels import Channels
 from stretto_server.bus.redis import RedisBus
 from stretto_server.engine import SocketServer
@@ -44,8 +43,8 @@ class Ear:
 class Client:
     """One client of a node, and what it hears; it answers ``question`` with one more."""
 
-    def __init__(self) -> None:
-        self.sio = socketio.AsyncClient(reconnection=False)
+    def __init__(self, **options: Any) -> None:
+        self.sio = socketio.AsyncClient(reconnection=False, **options)
         self.heard: list[Any] = []
         self.gone = False
         self.sio.on("said", self.heard.append)
@@ -71,7 +70,16 @@ class Client:
 class Node:
     """One node. Its bus tells followers of losses at once, and tries subscriptions often."""
 
-    def __init__(self, stack: AsyncExitStack, url: str, name: str, **options: Any) -> None:
+    def __init__(
+        self,
+        stack: AsyncExitStack,
+        url: str,
+        name: str,
+        *,
+        serializer: str = "default",
+        recovery: Any = None,
+        **options: Any,
+    ) -> None:
         self._stack = stack
         self.metrics = Metrics()
         self.bus = RedisBus(
@@ -81,11 +89,10 @@ class Node:
             **{
                 "trial_s": 60.0,
                 "channels": Channels(linger_s=0.05, spread_s=0.0),
-                "callbacks": Callbacks,
                 **options,
             },
         )
-        self.sio = SocketServer(client_manager=self.bus)
+        self.sio = SocketServer(client_manager=self.bus, serializer=serializer, recovery=recovery)
         self.sio.on("connect", lambda *_: None)
 
     async def start(self) -> "Node":
@@ -101,8 +108,8 @@ class Node:
         self.address = f"http://127.0.0.1:{runner.addresses[0][1]}"
         return self
 
-    async def client(self, *rooms: str) -> Client:
-        client = Client()
+    async def client(self, *rooms: str, **options: Any) -> Client:
+        client = Client(**options)
         await client.sio.connect(self.address, transports=["websocket"])
         self._stack.push_async_callback(client.sio.shutdown)
         for room in rooms:
