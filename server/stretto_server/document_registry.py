@@ -30,6 +30,7 @@ from stretto_server.history import compact
 from stretto_server.journal.interface import Head, Journal, OutcomeUnknown
 from stretto_server.metrics import Metrics
 from stretto_server.open_document import OpenDocument
+from stretto_server.presence.interface import Presence
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,9 @@ class DocumentRegistry:
         metrics: Metrics,
         *,
         history_hours: float,
+        presence: Presence | None = None,
     ) -> None:
+        self._presence = presence
         self._journal = journal
         self._bus = bus
         self._limits = limits
@@ -223,11 +226,14 @@ class DocumentRegistry:
         except BaseException:
             await self._bus.unfollow(room, ear)
             raise
-        document = OpenDocument(actor, self._bus, self._journal, self._limits, self._metrics)
+        document = OpenDocument(
+            actor, self._bus, self._journal, self._limits, self._metrics, self._presence
+        )
         document.on_missed = self._checks.soon
         self._watch(document)
         shelf.document, shelf.ear = document, ear
         ear.lend(document)
+        document.roster.resync()
         return document
 
     async def _load_actor(self, doc: str, *, create: bool) -> DocumentActor:

@@ -36,6 +36,7 @@ from stretto_server.history import new_history
 from stretto_server.journal.interface import Head, Journal
 from stretto_server.metrics import Metrics
 from stretto_server.open_document import OpenDocument, Seat
+from stretto_server.presence.interface import Presence
 from stretto_server.roster_service import LiveRoster
 
 SERVER_USER: Final = "server"
@@ -66,11 +67,17 @@ class Documents:
         *,
         history_hours: float,
         metrics: Metrics | None = None,
+        presence: Presence | None = None,
     ) -> None:
         self._journal = journal
         self._limits = limits
         self._registry = DocumentRegistry(
-            journal, bus, limits, metrics or Metrics(), history_hours=history_hours
+            journal,
+            bus,
+            limits,
+            metrics or Metrics(),
+            history_hours=history_hours,
+            presence=presence,
         )
         self._draining = False
         self._opening: dict[tuple[Connection, str], asyncio.Future[None]] = {}
@@ -196,6 +203,7 @@ class Documents:
         async with self._registry.entering(doc, create=create) as document:
             admitted = await document.actor.admit(client, connection.who.user.id, fence)
             entries = await document.continued(request.get("since"))
+            await document.roster.ready()
             if connection.closed or DOCS not in connection.sids:
                 raise Unavailable("the connection was lost")
             # Meanwhile a refresh may have changed the right, and others may have opened.

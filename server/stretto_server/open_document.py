@@ -17,6 +17,7 @@ from stretto_server.document_actor import DocumentActor
 from stretto_server.journal.frames import read_frame
 from stretto_server.journal.interface import Journal
 from stretto_server.metrics import Metrics
+from stretto_server.presence.interface import Presence
 from stretto_server.roster_service import LiveRoster
 
 
@@ -38,11 +39,18 @@ class OpenDocument:
     """What this node knows of one document while somebody needs it."""
 
     def __init__(
-        self, actor: DocumentActor, bus: Bus, journal: Journal, limits: Limits, metrics: Metrics
+        self,
+        actor: DocumentActor,
+        bus: Bus,
+        journal: Journal,
+        limits: Limits,
+        metrics: Metrics,
+        presence: Presence | None = None,
     ) -> None:
         self.actor = actor
         self.seats: dict[Connection, Seat] = {}
-        self.roster = LiveRoster(bus, DOCS, actor.room, {"doc": actor.doc})
+        self.roster = LiveRoster(bus, DOCS, actor.room, {"doc": actor.doc}, presence)
+        """Who has it open, on all nodes; of this one those who have a seat."""
         self.editing = asyncio.Lock()
         """Held by an in-process edit: the seqs of this process's own client are consecutive."""
         self.on_missed: Callable[[OpenDocument], None] = _nothing
@@ -60,14 +68,14 @@ class OpenDocument:
         seat = self.seats.get(connection)
         if seat is not None:
             seat.client, seat.role = client, role
+            self.roster.update(seat.member_id, {"client": client}, silent=True)
             return seat
-        if len(self.seats) >= self._limits.document_members:
+        if len(self.roster.members) >= self._limits.document_members:
             raise RoomFull(f"at most {self._limits.document_members} members")
         seat = self.seats[connection] = Seat(connection, member_id, client, role)
         connection.documents.add(self.actor.doc)
         self.actor.audience = len(self.seats)
-        self.roster.members.join(Member(member_id, connection.who.user))
-        self.roster.changed()
+        self.roster.join(Member(member_id, connection.who.user, client=client))
         await self._bus.join(DOCS, connection.sids[DOCS], self.actor.room)
         return seat
 
@@ -78,8 +86,7 @@ class OpenDocument:
         if seat is None:
             return
         self.actor.audience = len(self.seats)
-        self.roster.members.leave(seat.member_id)
-        self.roster.changed()
+        self.roster.leave(seat.member_id)
         sid = connection.sids.get(DOCS)
         if sid is not None:
             await self._bus.leave(DOCS, sid, self.actor.room)
@@ -127,10 +134,7 @@ class OpenDocument:
     def announce_reset(self) -> None:
         """Tell every member here that another history has replaced theirs, cursors included."""
         authority = self.actor.authority
-        for member in list(self.roster.members):
-            if member.ranges is not None:
-                self.roster.members.update(member.id, {"ranges": None, "version": None})
-                self.roster.changed()
+        self.roster.clear_cursors()
         self.tell_all(
             ServerEvent.RESET,
             epoch=authority.epoch,
@@ -207,19 +211,22 @@ class OpenDocument:
             mapped = authority.map_ranges(ranges, version, seat.client)
             changes = {"ranges": tuple(mapped), "version": authority.version}
         if self.seats.get(seat.connection) is seat and self.actor.authority is authority:
-            self.roster.members.update(seat.member_id, changes)
-            self.roster.changed()
+            self.roster.update(seat.member_id, changes)
 
     def map_cursors(self) -> None:
-        """Carry every cursor to the head, so that a snapshot of the roster is of one version."""
+        """Carry every cursor to the head, so that a snapshot of the roster is of one version.
+
+        A member of another node may be ahead of this one: its cursor stays as it is.
+        """
         authority = self.actor.authority
-        for seat in self.seats.values():
-            member = self.roster.members[seat.member_id]
-            if member.ranges is None or member.version in (None, authority.version):
+        for member in list(self.roster.members):
+            if member.ranges is None or member.version is None:
+                continue
+            if member.version >= authority.version:
                 continue
             if member.version < authority.horizon:  # older than memory: its next one heals it
                 changes: dict[str, Any] = {"ranges": None, "version": None}
             else:
-                ranges = authority.map_ranges(member.ranges, member.version, seat.client)
+                ranges = authority.map_ranges(member.ranges, member.version, member.client)
                 changes = {"ranges": tuple(ranges), "version": authority.version}
-            self.roster.members.update(seat.member_id, changes, silent=True)
+            self.roster.members.update(member.id, changes, silent=True)

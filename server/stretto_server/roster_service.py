@@ -73,6 +73,15 @@ class LiveRoster:
         if not silent:
             self.changed()
 
+    def clear_cursors(self) -> None:
+        """Take every cursor away: the text is another one, on all nodes."""
+        for member in list(self.members):
+            if member.ranges is not None:
+                self.members.update(member.id, {"ranges": None, "version": None})
+                self.changed()
+        if self._share is not None:
+            self._share.lapsed()
+
     def leave(self, member_id: str) -> None:
         """Take a member of this node away and tell all; also one that may have come."""
         self.members.leave(member_id)

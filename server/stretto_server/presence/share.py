@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 WRITE_INTERVAL_S: Final = 0.1
 RETRY_S: Final = 1.0
+READY_S: Final = 0.5
+"""Whoever opens a document waits so long for who is there on other nodes."""
 MOST_KEPT: Final = 10_000
 """Messages kept while a snapshot is on its way; beyond them another one is taken."""
 
@@ -153,7 +155,7 @@ class RosterShare:
         if self._seq is None:
             self.resync()
         if self._reader is not None:
-            await asyncio.wait([self._reader])
+            await asyncio.wait([self._reader], timeout=READY_S)
 
     def take_snapshot(self, snapshot: RosterSnapshot) -> None:
         """Make the roster that of the snapshot and of what was heard since."""
