@@ -51,7 +51,8 @@ class LiveRoom:
         self.channel = f"room:{room}"
         self.roster = LiveRoster(bus, ROOMS, self.channel, {"room": room}, presence)
         self._bus = bus
-        self._feed = RoomFeed(room, store, bus, self.roster) if bus.shared else None
+        # Without presence the store is this node's own, and tells the members by itself.
+        self._feed = RoomFeed(room, store, bus, self.roster) if presence is not None else None
         self._following: asyncio.Future[None] | None = None
 
     @property

@@ -58,8 +58,9 @@ class RoomState:
 class Rooms:
     """``send``, ``set_state``, ``state`` and ``members`` are for code in this process.
 
-    The other methods serve the ``/rooms`` namespace and take its decoded payloads. Without
-    a ``store`` rooms are kept in memory; then nothing here suspends that would not otherwise.
+    The other methods serve the ``/rooms`` namespace and take its decoded payloads. With a
+    ``store`` and ``presence`` rooms are shared with other nodes; without, they are kept in
+    memory, and nothing here suspends where the bus does not.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ class Rooms:
     async def leave_all(self, connection: Connection) -> None:
         """Give up every place of a connection that is gone."""
         rooms = [room for room in connection.rooms if room in self._rooms]
-        if self._bus.shared:
+        if self._presence is not None:
             await asyncio.gather(*(self.leave(connection, room) for room in rooms))
         else:
             for room in rooms:
@@ -271,7 +272,7 @@ class Rooms:
         """Give up a room that nobody of this node is in."""
         if live.needed or self._rooms.get(live.id) is not live:
             return
-        if not self._bus.shared:
+        if self._presence is None:
             live.close()
             del self._rooms[live.id]
         else:
