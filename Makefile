@@ -1,5 +1,6 @@
 # One command per job; continuous integration calls the same ones.
 #   make run    serve Stretto on http://127.0.0.1:8080 with its web page
+#   make run-cluster     Redis, two nodes and nginx, to try many nodes out
 #   make test   every check and every test         make check  lint, types, architecture
 #   make bench  benchmarks                         make soak   the long runs
 #   make bench-engine    the engine against servers for Node
@@ -22,7 +23,7 @@ WEB_SOURCES := $(shell find $(WEB)/sdk $(WEB)/app -type f \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONWARNINGS ?=
 
-.PHONY: help run serve test check lint types python-tests web-tests bench bench-engine bench-browser soak protocol fmt clean services
+.PHONY: help run run-cluster page-if-possible serve test check lint types python-tests web-tests bench bench-engine bench-browser soak protocol fmt clean services
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -50,10 +51,31 @@ $(PAGE): $(WEB)/node_modules/.package-lock.json $(WEB_SOURCES)
 	@echo "building the web page" && cd $(WEB) && npm run --silent build
 	@touch $@
 
-run: $(STAMPS)/server
+# Installs the Debian packages in $$missing, or says how.
+define install_missing
+	if [ -n "$$missing" ]; then \
+	    command="apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq$$missing"; \
+	    echo "installing $(1):$$missing"; \
+	    if [ "$$(id -u)" = 0 ]; then bash -c "$$command" >/dev/null; \
+	    elif sudo -n true 2>/dev/null; then sudo bash -c "$$command" >/dev/null; \
+	    else echo "install with: sudo sh -c '$$command'"; exit 1; fi; \
+	fi
+endef
+HAS_NGINX := command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]
+
+page-if-possible:
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(PAGE); \
 	    else echo "no npm here: serving without the web page"; fi
+
+run: $(STAMPS)/server page-if-possible
 	@exec $(BIN)/stretto serve --dev
+
+run-cluster: $(STAMPS)/server page-if-possible
+	@missing=""; \
+	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	$(HAS_NGINX) || missing="$$missing nginx"; \
+	$(call install_missing,for the cluster)
+	@exec $(BIN)/python -m tools.run_cluster
 
 services:
 	@missing=""; \
@@ -61,14 +83,9 @@ services:
 	command -v make >/dev/null || missing="$$missing make"; \
 	command -v cc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	$(HAS_NGINX) || missing="$$missing nginx"; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || missing="$$missing postgresql"; \
-	if [ -n "$$missing" ]; then \
-	    command="apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq$$missing"; \
-	    echo "installing for the tests:$$missing"; \
-	    if [ "$$(id -u)" = 0 ]; then bash -c "$$command" >/dev/null; \
-	    elif sudo -n true 2>/dev/null; then sudo bash -c "$$command" >/dev/null; \
-	    else echo "the tests need$$missing; install with: sudo sh -c '$$command'"; exit 1; fi; \
-	fi
+	$(call install_missing,for the tests)
 	@command -v npm >/dev/null || { echo "the tests need Node.js 20 or newer with npm"; exit 1; }
 
 test: services check python-tests web-tests
