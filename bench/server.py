@@ -106,7 +106,7 @@ def measure(workload: Workload, journal: str, sizes: Sizes, folder: Path) -> Fig
 
 def json_us() -> float:
     """Return the microseconds of a submit's JSON, both ways, on the server's CPU just now."""
-    with _pinned(0):
+    with pinned(0):
         return operations.seconds_of_json(JSON_COUNT) / JSON_COUNT * 1e6
 
 
@@ -118,17 +118,28 @@ def serving(
 
     ``engine`` is what runs its sockets; None: what it takes by itself.
     """
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}"
     journal_url = "memory://" if journal == "memory" else f"sqlite:///{data / 'bench.db'}"
-    command = [sys.executable, "-m", "stretto_server", "serve", "--dev"]
-    command += ["--port", str(port), "--data", str(data), "--journal", journal_url]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
-    environment |= {"STRETTO_SECRET": secret, "STRETTO_LIMITS": "off"}
+    environment = {"STRETTO_SECRET": secret, "STRETTO_JOURNAL": journal_url}
     if engine is not None:
         environment["STRETTO_ENGINE"] = engine
+    with node(data, environment, 0) as (url, pid):
+        yield url, pid
+
+
+@contextmanager
+def node(data: Path, environment: Mapping[str, str], cpu: int | None) -> Iterator[tuple[str, int]]:
+    """Run a server on one CPU (the first or the last; None: any); yield its URL and process id.
+
+    It has the environment given instead of whatever there is, and no limits.
+    """
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "stretto_server", "serve", "--dev"]
+    command += ["--port", str(port), "--data", str(data)]
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
+    complete = inherited | {"STRETTO_LIMITS": "off", **environment}
     log = data / "server.log"
-    with log.open("w") as stderr, child(command, 0, environment, stderr.fileno()) as process:
+    with log.open("w") as stderr, child(command, cpu, complete, stderr.fileno()) as process:
         _wait_until_ready(url, process, log)
         yield url, process.pid
 
@@ -150,11 +161,11 @@ def generate(plan: Plan) -> Figures:
 
 @contextmanager
 def child(
-    command: Sequence[str], cpu: int, environment: Mapping[str, str], stderr: int | None
+    command: Sequence[str], cpu: int | None, environment: Mapping[str, str], stderr: int | None
 ) -> "Iterator[subprocess.Popen[str]]":
-    """Run a process on one CPU (the first or the last), and stop it in the end."""
+    """Run a process on one CPU (the first or the last; None: any), and stop it in the end."""
     with ExitStack() as stack:
-        with _uninterrupted(), _pinned(cpu):  # a child starts where its parent is
+        with _uninterrupted(), pinned(cpu):  # a child starts where its parent is
             process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
             )
@@ -192,10 +203,10 @@ def _stop(process: "subprocess.Popen[str]") -> None:
 
 
 @contextmanager
-def _pinned(cpu: int) -> Iterator[None]:
+def pinned(cpu: int | None) -> Iterator[None]:
     """Bind this process to one of its CPUs for a moment, where there are several."""
     cpus = available_cpus()
-    if len(cpus) < 2 or not hasattr(os, "sched_setaffinity"):
+    if cpu is None or len(cpus) < 2 or not hasattr(os, "sched_setaffinity"):
         yield
         return
     os.sched_setaffinity(0, {cpus[cpu]})

@@ -14,13 +14,14 @@ COMPILE_S: Final = 60.0
 
 
 def compiled(name: str, sources: Sequence[str], folder: Path = BINARIES) -> Path:
-    """Return the program made of C files in this folder, anew where one of them changed.
+    """Return the program made of C files, by their paths from here, anew where one changed.
 
     Raises RuntimeError when there is no compiler, or it does not take them.
     """
     program = folder / name
     paths = [FOLDER / source for source in sources]
-    newest = max(path.stat().st_mtime for path in [*paths, *FOLDER.glob("*.h")])
+    headers = [header for path in paths for header in path.parent.glob("*.h")]
+    newest = max(path.stat().st_mtime for path in [*paths, *headers])
     if program.exists() and program.stat().st_mtime > newest:
         return program
     folder.mkdir(parents=True, exist_ok=True)

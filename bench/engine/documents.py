@@ -34,7 +34,7 @@ from bench.server import Workload
 from stretto_server.auth import issue_token
 
 JOURNALS: Final = server.ROOT / "bench" / "results"
-SOURCES: Final = ("documents_load.c", "documents_wire.c", "websocket_client.c")
+SOURCES: Final = ("documents_load.c", "documents_wire.c", "websocket_client.c", "measuring.c")
 NAME: Final = "documents"
 TITLE: Final = "Documents end to end, one server process on one core"
 ENDING_S: Final = 90.0
@@ -122,12 +122,15 @@ def measure(contender: str, *, workload: Workload, sizes: Sizes, generator: Path
     return figures
 
 
-def expected_text(chars: int, typed: Sequence[int]) -> str:
-    """Return the initial text with what each client typed at its place, in one run each."""
+def expected_text(chars: int, typed: Sequence[int], first: str = "a") -> str:
+    """Return the initial text with what each client typed at its place, in one run each.
+
+    The first client types the letter ``first``, each other one the next.
+    """
     initial = "".join(str(place % 10) for place in range(chars))
     places = [chars * (number + 1) // (len(typed) + 1) for number in range(len(typed))]
     pieces = [initial[start:end] for start, end in pairwise([0, *places, chars])]
-    runs = [chr(ord("a") + number) * count for number, count in enumerate(typed)]
+    runs = [chr(ord(first) + number) * count for number, count in enumerate(typed)]
     return "".join(piece + run for piece, run in zip(pieces, [*runs, ""], strict=True))
 
 

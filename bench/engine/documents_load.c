@@ -17,16 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "measuring.h"
 
 enum { MESSAGE_SIZE = 4096, EVENTS = 256, MAX_CHARS = 10000 };
 static const double SETTLE_S = 30;
-
-typedef struct {
-    float *values;
-    size_t count, capacity;
-} Samples;
 
 /* Seconds; server_threads is the CPU time of all its threads but the main one. */
 typedef struct {
@@ -48,57 +44,6 @@ static bool measuring;
 static enum { JOINING, TYPING, STOPPING } state;
 static long messages, repeated;
 static Samples acks, deliveries;
-
-static double seconds(clockid_t clock) {
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
-static double now(void) { return seconds(CLOCK_MONOTONIC); }
-
-static void add(Samples *samples, double value) {
-    if (samples->count == samples->capacity) {
-        samples->capacity = samples->capacity ? 2 * samples->capacity : 1 << 16;
-        samples->values = realloc(samples->values, samples->capacity * sizeof *samples->values);
-        if (!samples->values)
-            die("no memory");
-    }
-    samples->values[samples->count++] = (float)value;
-}
-
-/* The CPU time of all threads of a process and of its living children, to the nanosecond. */
-static double cpu_seconds(int pid) {
-    clockid_t clock;
-    if (clock_getcpuclockid(pid, &clock))
-        die("no process %d", pid);
-    double sum = seconds(clock);
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, pid);
-    FILE *file = fopen(path, "r");
-    for (int child; file && fscanf(file, "%d", &child) == 1;)
-        sum += cpu_seconds(child);
-    if (file)
-        fclose(file);
-    return sum;
-}
-
-typedef struct {
-    double ran, waited;
-} Scheduled;
-
-/* How long a process's main thread ran, and how long it could have, had its CPU been free. */
-static Scheduled scheduled(int pid) {
-    char path[64];
-    unsigned long long ran = 0, waited = 0;
-    snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
-    FILE *file = fopen(path, "r");
-    if (file && fscanf(file, "%llu %llu", &ran, &waited) != 2)
-        ran = waited = 0;
-    if (file)
-        fclose(file);
-    return (Scheduled){(double)ran / 1e9, (double)waited / 1e9};
-}
 
 static Clocks read_clocks(void) {
     Scheduled own = scheduled(getpid()), server = scheduled(plan.pid);
@@ -133,7 +78,7 @@ void saw(Client *client, int author, long nth) {
     Client *sender = client - client->number + author;
     Flight *flight = &sender->flights[nth % IN_FLIGHT];
     if (--flight->missing == 0 && measuring)
-        add(&deliveries, now() - flight->sent_at);
+        samples_add(&deliveries, now() - flight->sent_at);
 }
 
 void saw_again(void) { repeated += measuring; }
@@ -144,7 +89,7 @@ void acknowledged(Client *client) {
     client->awaits_ack = false;
     client->accepted++;
     if (measuring)
-        add(&acks, now() - client->sent_at);
+        samples_add(&acks, now() - client->sent_at);
 }
 
 static void type(Client *client) {
@@ -239,20 +184,9 @@ static long accepted_by_all(void) {
     return sum;
 }
 
-static int compare(const void *left, const void *right) {
-    float a = *(const float *)left, b = *(const float *)right;
-    return (a > b) - (a < b);
-}
-
-/* The smallest value that at least ``share`` of the samples do not exceed, in microseconds. */
-static double percentile_us(const Samples *samples, double share) {
-    size_t rank = (size_t)(share * (double)samples->count + 0.999999);
-    return samples->count ? 1e6 * (double)samples->values[rank ? rank - 1 : 0] : 0;
-}
-
 static void print_figures(Clocks spent, long operations) {
-    qsort(acks.values, acks.count, sizeof *acks.values, compare);
-    qsort(deliveries.values, deliveries.count, sizeof *deliveries.values, compare);
+    samples_sort(&acks);
+    samples_sort(&deliveries);
     printf("{\"operations\": %ld, \"ops_per_s\": %.1f, \"cpu_us\": %.4f, ", operations,
            (double)operations / spent.wall, 1e6 * spent.server / (double)operations);
     printf("\"seen_p50_us\": %.1f, \"seen_p99_us\": %.1f, \"ack_p50_us\": %.1f, "

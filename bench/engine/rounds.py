@@ -9,7 +9,8 @@ from bench.report import progress
 
 Figures = Mapping[str, float]
 """What one run of one contender gave; ``generator_share`` is the generator's share of its core,
-``waited_share`` how long the server could have run while another process had its core."""
+``waited_share`` how long the server could have run while another process had its core,
+``foreign_share`` how many cores processes had that are none of ours."""
 
 DISTURBED: Final = 0.15
 USED: Final = 0.85
@@ -53,7 +54,7 @@ def is_disturbed(figures: Figures) -> bool:
 
     A server that uses its core waits for its own threads at most.
     """
-    if figures.get("generator_waited_share", 0.0) > DISTURBED:
+    if any(figures.get(f"{who}_share", 0.0) > DISTURBED for who in ("generator_waited", "foreign")):
         return True
     is_full = figures.get("server_share", 1.0) >= USED
     return figures.get("waited_share", 0.0) > DISTURBED and not is_full
