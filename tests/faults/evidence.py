@@ -1,6 +1,7 @@
 """What clients write down, and what a fresh process finds in the journal: the oracle's input."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -112,6 +113,8 @@ class ClientLog:
     heard: list[str] = field(default_factory=list)
     """Every payload as JSON, where all of them are kept: see ``keeps_payloads``."""
     keeps_payloads: bool = False
+    events: Counter[str] = field(default_factory=Counter)
+    """How often each event came."""
     connections: int = 0
     end: Standing | None = None
 

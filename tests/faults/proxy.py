@@ -12,6 +12,7 @@ from typing import Final
 CHUNK: Final = 65_536
 QUEUED: Final = 256
 """Chunks on the way in one direction; then the sender waits, as on a full line."""
+NARROW: Final = 4_096
 
 
 class Way(StrEnum):
@@ -69,6 +70,8 @@ class FaultProxy:
         self.accepted = 0
         self.refuses = False
         """New connections are reset at once."""
+        self.narrow = False
+        """New connections to the target have as small a buffer as can be."""
         self.port = 0
         self._turn = 0
         self._pairs: set[_Pair] = set()
@@ -179,17 +182,30 @@ class FaultProxy:
         for number in range(len(targets)):
             port = targets[(self._turn + number) % len(targets)]
             with suppress(OSError):
-                reader, pair.target = await asyncio.open_connection("127.0.0.1", port)
+                reader, pair.target = await self._open(port)
                 return reader
         _reset(pair.client)
         return None
+
+    async def _open(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if not self.narrow:
+            return await asyncio.open_connection("127.0.0.1", port)
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW)
+        raw.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+        except BaseException:
+            raw.close()
+            raise
+        return await asyncio.open_connection(sock=raw, limit=NARROW)
 
     async def _pump(
         self, pair: _Pair, source: asyncio.StreamReader, sink: asyncio.StreamWriter, lane: Lane
     ) -> None:
         """Carry bytes until the source ends, then end the sink: one direction of one pair."""
         loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(QUEUED)
+        queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(2 if self.narrow else QUEUED)
         writing = asyncio.ensure_future(_write(queue, sink, lane))
         try:
             while data := await source.read(CHUNK):

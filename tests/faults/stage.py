@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,7 @@ SLACK: Final = 3.0
 """How much more time a test leaves than what is aimed at, on a machine that does much else."""
 SAMPLE_EVERY_S: Final = 0.5
 DOC: Final = "notes"
+READING: Final = Path(__file__).with_name("reading.py")
 REPORTED: Final[list[str]] = []
 """What every test found, for the summary of the run."""
 
@@ -60,7 +60,7 @@ class Stage:
         assert server is not None
         return server.url
 
-    def node_environ(self, **settings: str) -> dict[str, str]:
+    def node_environ(self, settings: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of a node, which reaches the store through the proxy."""
         url = self.journal_url
         if self.store_proxy is not None:
@@ -136,9 +136,8 @@ class Stage:
     async def evidence(self) -> Evidence:
         logs = [writer.log for writer in self.crowd.writers]
         docs = sorted({log.doc for log in logs})
-        copies = [await read_journal(self.journal_url, doc) for doc in docs]
         return Evidence(
-            {copy.doc: copy for copy in copies},
+            await read_journal(self.journal_url, docs),
             logs,
             self.strangers,
             self.samples,
@@ -166,18 +165,18 @@ async def staged(
     seed: int = 0,
     store: dict[str, str] | None = None,
     before: Sequence[str] = (),
-    **settings: str,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stage]:
     """Give a stage whose processes run meanwhile; ``store`` are settings of the store."""
     async with AsyncExitStack() as stack:
         stage = Stage(folder, journal, seed)
         await _start_store(stage, stack, nodes, store or {})
-        environ = stage.node_environ(**settings)
+        environ = stage.node_environ(settings or {})
         for number in range(nodes):
             node = NodeProcess(f"n{number}", folder / f"n{number}", environ, before=before)
             stage.nodes.append(node)
         if journal == "postgres":
-            await migrate(stage.journal_url)
+            await operate("migrate", "--journal", stage.journal_url)
         for node in stage.nodes:
             stack.callback(node.stop)
         await asyncio.gather(*(asyncio.to_thread(node.start) for node in stage.nodes))
@@ -207,13 +206,10 @@ async def _start_store(
 # The journal, read by processes that know nothing of the test.
 
 
-async def command(*arguments: str, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
-    """Run ``stretto`` in a fresh process; return its exit code, output and complaints."""
+async def output_of(*command: str) -> str:
+    """Run a command; return what it printed. Raises AssertionError where it failed."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "stretto_server", *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **(environ or {})},
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
         output, complaints = await process.communicate()
@@ -221,20 +217,25 @@ async def command(*arguments: str, environ: dict[str, str] | None = None) -> tup
         with suppress(ProcessLookupError):
             process.kill()
         raise
-    return process.returncode or 0, output.decode(), complaints.decode()
+    assert process.returncode == 0, complaints.decode()
+    return output.decode()
 
 
-async def migrate(url: str) -> None:
-    code, _, complaints = await command("migrate", "--journal", url)
-    assert code == 0, complaints
+async def operate(*arguments: str) -> str:
+    """Run the command line as an operator does; return what it printed."""
+    return await output_of(sys.executable, "-m", "stretto_server", *arguments)
 
 
-async def read_journal(url: str, doc: str) -> JournalCopy:
-    """Return what fresh processes read of a document; the server may run meanwhile."""
-    code, lines, complaints = await command("docs", "history", doc, "--json", "--journal", url)
-    assert code == 0, complaints
-    code, text, complaints = await command("docs", "export", doc, "--journal", url)
-    assert code == 0, complaints
-    code, _, verdict = await command("docs", "verify", doc, "--journal", url)
-    rows = [json.loads(line) for line in lines.split("\n") if line]
-    return JournalCopy(doc, rows, text, verdict if code else "")
+async def read_journal(url: str, docs: Sequence[str]) -> dict[str, JournalCopy]:
+    """Return what a fresh process reads of documents; the server may run meanwhile."""
+    output = await output_of(sys.executable, "-P", str(READING), url, *docs)
+    copies = {}
+    for doc, line in zip(docs, output.splitlines(), strict=True):
+        told = json.loads(line)
+        for name in ("history", "export"):
+            code, _, complaints = told[name]
+            assert code == 0, complaints
+        rows = [json.loads(row) for row in told["history"][1].split("\n") if row]
+        failed, _, complaints = told["verify"]
+        copies[doc] = JournalCopy(doc, rows, told["export"][1], complaints if failed else "")
+    return copies

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from stretto_server.journal.redis_records import keys_of
 from tests.faults.points import AFTER_SCRIPT, BEFORE_SCRIPT, UNDER_WAY, Order
-from tests.faults.stage import DOC, SLACK, Stage, staged
+from tests.faults.stage import DOC, SLACK, Stage, operate, staged
 from tests.services.redis_server import RedisServer
 
+META = keys_of(DOC)[0]
 BACK_S = 6.0
 """So soon after Redis the service must be back; two seconds are aimed at."""
 REFUSED_S = 2.0
@@ -101,9 +103,9 @@ async def test_redis_is_slow(tmp_path: Path, delay_ms: int) -> None:
         await asyncio.to_thread(stage.redis.say, "DEBUG", "SLEEP", "0.5")
         slow = [ack for one in stage.crowd.writers for ack in one.log.acknowledged]
         assert len(slow) > before, "nothing was committed"
-        stage.figures["slow_p50_ms"] = 1000 * sorted(ack.took_s for ack in slow[before:])[
-            (len(slow) - before) // 2
-        ]
+        stage.figures["slow_p50_ms"] = (
+            1000 * sorted(ack.took_s for ack in slow[before:])[(len(slow) - before) // 2]
+        )
         stage.store_proxy.heal()
         stage.healed()
         await stage.recover()
@@ -124,18 +126,32 @@ async def test_redis_is_full(tmp_path: Path) -> None:
         await stage.finish("11 Redis full")
 
 
-@pytest.mark.parametrize("lost", ["everything", "the head"])
-async def test_redis_is_emptied(tmp_path: Path, lost: str) -> None:
+async def test_redis_is_emptied(tmp_path: Path) -> None:
     """What was acknowledged is gone with it: everybody learns so, and has the text."""
     async with staged(tmp_path, seed=10) as stage:
         assert stage.redis is not None
         stage.may_lose = True
-        stage.add_writers(4)
+        stage.add_writers(4, reopens=True)
         await stage.begin()
-        if lost == "everything":
-            stage.redis.say("FLUSHALL")
-        else:
-            stage.redis.say("DEL", f"stretto:{{{DOC}}}:meta")
+        stage.redis.say("FLUSHALL")
         stage.healed()
         await stage.recover()
-        await stage.finish(f"10 Redis lost {lost}")
+        await stage.finish("10 Redis emptied")
+
+
+async def test_redis_loses_the_head_of_a_document(tmp_path: Path) -> None:
+    """Nobody can go on with half a document, until an operator restores or deletes it."""
+    async with staged(tmp_path, seed=10) as stage:
+        assert stage.redis is not None
+        stage.may_lose = True
+        stage.add_writers(4, reopens=True)
+        await stage.begin()
+        stage.redis.say("DEL", META)
+        await stage.crowd.until(stage.crowd.nobody_open, 5.0 * SLACK, "the end of the document")
+        await stage.within(1.0)
+        assert stage.crowd.nobody_open()
+        assert "damaged" in stage.nodes[0].log
+        await operate("docs", "delete", DOC, "--yes", "--journal", stage.journal_url)
+        stage.healed()
+        await stage.recover()
+        await stage.finish("10 Redis lost the head of a document")

@@ -55,9 +55,11 @@ async def test_a_node_drains(tmp_path: Path) -> None:
     """Nothing is refused for good, and its clients are asked to come back one by one."""
     asked: list[int] = []
     async with staged(tmp_path, seed=3) as stage:
-        stage.add_writers(200, *(f"notes-{n}" for n in range(20)), per_s=0.5)
+        stage.add_writers(200, *(f"notes-{n}" for n in range(50)), per_s=1.0)
         for writer in stage.crowd.writers:
-            writer.client.on("server.shutdown", lambda told: asked.append(told["reconnect_after_ms"]))
+            writer.client.on(
+                "server.shutdown", lambda told: asked.append(told["reconnect_after_ms"])
+            )
         await stage.begin(each=1)
         node, began = stage.nodes[0], time.monotonic()
         node.signal(signal.SIGTERM)

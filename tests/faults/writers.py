@@ -13,7 +13,7 @@ from stretto_client.client import RealtimeClient
 from stretto_client.document import LiveDocument
 from stretto_client.transport import OnEvent, OnLost, Payload, SocketTransport, Transport
 from stretto_core.errors import StrettoError
-from stretto_core.replica import Changed, Confirmed, Origin, Returned
+from stretto_core.replica import Changed, Closed, Confirmed, Origin, Returned
 from stretto_server.auth import issue_token
 from tests.faults.evidence import (
     Acknowledged,
@@ -32,6 +32,7 @@ BACKLOG: Final = 40
 """A writer that could not save so many edits pauses: offline it is no flood."""
 LONGEST: Final = 4_000
 """Beyond so many characters filler is deleted rather than added."""
+CONNECT_S: Final = 4.0
 BACKOFF: Final = 0.2
 """Clients come back so much faster than users' do, for tests are shorter than days."""
 
@@ -79,6 +80,9 @@ class Mischief:
         self._dice = random.Random(seed)
         self._part = part
         self.done = 0
+
+    def stop(self) -> None:
+        self._part = 0.0
 
     def strikes(self) -> bool:
         struck = self._dice.random() < self._part
@@ -142,19 +146,26 @@ class Writer:
         numbers: Iterator[int],
         *,
         seed: int = 0,
-        per_s: float = 15.0,
+        per_s: float = 20.0,
         role: str = "editor",
         grants: dict[str, str] | None = None,
         ttl_s: float = 3600.0,
         outbox: Path | None = None,
         mischief: Mischief | None = None,
+        reopens: bool = False,
+        filler: int = 6,
     ) -> None:
+        """With ``reopens`` a document that was closed for it is opened again."""
         self.url = url
         self.log = log
         self.document: LiveDocument | None = None
         self.grants = grants if grants is not None else {f"docs/{log.doc}": role}
         self.ttl_s = ttl_s
         self.mischief = mischief
+        self.gone = False
+        self._reopens = reopens
+        self._filler = filler
+        self._reopening: asyncio.Task[LiveDocument] | None = None
         self._numbers = numbers
         self._dice = random.Random(f"{seed}-{log.name}")
         self._per_s = per_s
@@ -176,11 +187,14 @@ class Writer:
         told = on_event if mischief is None else mischief.hearing(on_event)
 
         def hear(namespace: str, event: str, payload: Payload) -> None:
+            self.log.events[event] += 1
             self.log.hear({"event": event, **payload})
             told(namespace, event, payload)
 
         # WebSocket alone: a proxy that swallows must not cost two time limits.
-        inner = SocketTransport(self.url, hear, on_lost, transports=["websocket"])
+        inner = SocketTransport(
+            self.url, hear, on_lost, transports=["websocket"], connect_timeout=CONNECT_S
+        )
         if mischief is not None:
             return RepeatingTransport(inner, self.log, mischief)
         return LoggingTransport(inner, self.log)
@@ -194,6 +208,7 @@ class Writer:
         document.on("confirmed", self._confirmed)
         document.on("returned", self._returned)
         document.on("presence", self._presence)
+        document.on("closed", self._closed)
         self._presence(document.members)
         return document
 
@@ -207,6 +222,13 @@ class Writer:
 
     def _returned(self, returned: Returned) -> None:
         self.log.returned.append(returned.text)
+
+    def _closed(self, _closed: Closed) -> None:
+        """Keep the text, as a user does who sees it in a window that went dead."""
+        assert self.document is not None
+        self.log.returned.append(self.document.text)
+        if self._reopens:
+            self._reopening = asyncio.ensure_future(self.open())
 
     def _presence(self, members: Sequence[dict[str, Any]]) -> None:
         names = frozenset(member["user"]["id"] for member in members)
@@ -231,9 +253,13 @@ class Writer:
             await asyncio.sleep(self._dice.expovariate(self._per_s))
             assert self.document is not None
             replica = self.document.replica
-            if replica.closed is not None:
+            if replica.closed is not None and not self._reopens:
                 return
-            if replica.known and replica.made - replica.settled < BACKLOG:
+            if (
+                replica.closed is None
+                and replica.known
+                and replica.made - replica.settled < BACKLOG
+            ):
                 self.edit()
 
     def edit(self) -> None:
@@ -242,21 +268,23 @@ class Writer:
         mark = marker(next(self._numbers))
         length = self.document.replica.length
         at = self._dice.randint(0, length)
-        filler = "".join(self._dice.choices("abcdefgh \n", k=self._dice.randint(0, 6)))
+        filler = "".join(self._dice.choices("abcdefgh \n", k=self._dice.randint(0, self._filler)))
         self.document.edit([at, mark + filler])
         self.log.made.append(mark)
-        if self._dice.random() < (0.9 if length > LONGEST else 0.2):
+        if self._dice.random() < (0.95 if length > LONGEST else 0.2):
             self._delete()
 
     def _delete(self) -> None:
+        """Delete the filler between two markers, or some of it."""
         assert self.document is not None
         text = self.document.text
-        at = self._dice.randint(0, len(text))
-        end = at
-        while end < len(text) and end - at < 12 and ord(text[end]) < 128:
+        start = end = self._dice.randint(0, len(text))
+        while end < len(text) and end - start < 2 * self._filler and ord(text[end]) < 128:
             end += 1
-        if end > at:
-            self.document.edit([at, at - end])
+        while len(text) > LONGEST and start > 0 and ord(text[start - 1]) < 128:
+            start -= 1
+        if end > start:
+            self.document.edit([start, start - end])
 
     # The end.
 
@@ -289,8 +317,16 @@ class Writer:
             f"{len(log.acknowledged)} acks, last refused: {last}"
         )
 
+    async def leave(self) -> None:
+        """Be gone for good; what was not saved is nobody's any more."""
+        self.gone = True
+        await self.close()
+
     async def close(self) -> None:
         await self.pause()
+        if self._reopening is not None:
+            self._reopening.cancel()
+            await asyncio.wait([self._reopening])
         await self.client.close()
 
 
@@ -348,6 +384,12 @@ class Crowd:
         for writer in self._staying():
             writer.stand()
         return took
+
+    def nobody_open(self) -> bool:
+        """Tell whether no client has its document open."""
+        return not any(
+            one.document is not None and one.document.replica.is_open for one in self.writers
+        )
 
     def _staying(self) -> list[Writer]:
         return [
