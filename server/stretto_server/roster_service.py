@@ -153,9 +153,9 @@ class LiveRoster:
 
     def _send(self) -> None:
         self._timer = None
-        self._next_at = asyncio.get_running_loop().time() + DIFF_INTERVAL_S
         diff = self.members.take_diff()
         if diff is not None:
+            self._next_at = asyncio.get_running_loop().time() + DIFF_INTERVAL_S
             self._bus.deliver(
                 self._namespace, self._room, ServerEvent.PRESENCE, {**self._about, **diff}
             )

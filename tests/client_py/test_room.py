@@ -25,6 +25,7 @@ from stretto_core.errors import (
 )
 from stretto_core.protocol import Limits
 from stretto_server.app import NODE
+from stretto_server.room_store.memory import MemoryRoomStore
 from stretto_server.server import RealtimeServer
 from tests.server.wire import SECRET, VIEWER, token
 
@@ -239,7 +240,9 @@ async def test_a_room_that_ended_meanwhile_is_told(server: RealtimeServer, enter
     heard = listen(bob, "room.closed")
     hall, room = await ann.room("lobby"), await bob.room("lobby")
     messages = room.messages()
-    server.rooms._idle_ttl = 0
+    store = server.rooms._store
+    assert isinstance(store, MemoryRoomStore)
+    store._idle_ttl = 0
     await hall.leave()
     await cut(server, "bob")
     await until(lambda: heard)
