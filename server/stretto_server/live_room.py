@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from stretto_core.errors import Forbidden, NotFound, Unavailable
+from stretto_core.errors import Forbidden, NotFound, RoomFull, TooLarge, Unavailable
 from stretto_core.protocol import ROOMS, Limits, ServerEvent
 from stretto_core.room import check_status
 from stretto_core.roster import Member
@@ -22,7 +22,7 @@ from stretto_server.connections import Connection
 from stretto_server.presence.interface import Presence
 from stretto_server.room_feed import RoomFeed
 from stretto_server.room_store.interface import Author, Founding, RoomSnapshot, RoomStore
-from stretto_server.room_store.messages import bring_up, metadata_of
+from stretto_server.room_store.messages import Told, bring_up
 from stretto_server.roster_service import LiveRoster
 
 Payload: TypeAlias = Mapping[str, Any]
@@ -63,7 +63,7 @@ class LiveRoom:
     async def enter(self, member: Member, founding: Founding | None) -> RoomSnapshot:
         """Give a member a place on all nodes; return what the room holds.
 
-        Raises NotFound, RoomFull, TooLarge, Unavailable; then :meth:`turn_back` is due.
+        Raises NotFound, RoomFull, TooLarge, Unavailable.
         """
         feed = self._feed
         if feed is None:
@@ -76,8 +76,15 @@ class LiveRoom:
                     entered = await self.store.enter(
                         self.id, member, founding, list_members=not self.roster.is_synced
                     )
+        except (NotFound, RoomFull, TooLarge):
+            self.roster.expect_no_longer(member.id)
+            raise
         except TimeoutError:
+            self.roster.leave(member.id)
             raise Unavailable("the rooms do not answer") from None
+        except BaseException:
+            self.roster.leave(member.id)  # it may have entered all the same
+            raise
         if entered.roster is not None:
             self.roster.take_snapshot(entered.roster)
         bring_up(entered.snapshot, heard)
@@ -85,7 +92,7 @@ class LiveRoom:
         return entered.snapshot
 
     async def turn_back(self, member: Member) -> None:
-        """Take a member away that may have entered, but has no place here."""
+        """Take a member away that has entered, but can have no place here."""
         self.roster.leave(member.id)
         await self.store.leave(self.id, member.id)
 
@@ -155,7 +162,7 @@ class LiveRoom:
         work = self.store.set_metadata(self.id, changes, author)
         if feed is None:
             return await work
-        return await feed.in_order(author.mark, work, lambda told: metadata_of(told.payload))
+        return await feed.in_order(author.mark, work, _metadata_of)
 
     async def tell(self, connection: Connection, event: ServerEvent, payload: Payload) -> None:
         """Send an event to one connection, if it still has this namespace."""
@@ -187,6 +194,11 @@ class LiveRoom:
             self._following = asyncio.ensure_future(self._bus.follow(self.channel, feed))
         if not self._following.done():
             await asyncio.wait([self._following])
+
+
+def _metadata_of(told: Told) -> dict[str, Any]:
+    metadata: dict[str, Any] = told.values["metadata"]
+    return metadata
 
 
 async def say(

@@ -237,19 +237,26 @@ class Rooms:
         live.joining += 1
         try:
             snapshot = await live.enter(member, _founding(connection, role, request))
-            if connection.closed or ROOMS not in connection.sids:
-                raise Unavailable("the connection was lost")
-            # Meanwhile a refresh may have changed the right, and other rooms been joined.
-            role = authorize(connection.who, f"rooms/{room}", Action.SEE)
-            self._require_room(connection)
-            place = await live.seat(connection, member, role, snapshot.creator)
-        except BaseException:
-            await live.turn_back(member)
-            raise
+            try:
+                place = await self._seat(live, connection, member, snapshot)
+            except BaseException:
+                await live.turn_back(member)
+                raise
         finally:
             live.joining -= 1
             self._retire(live)
         return place, snapshot
+
+    async def _seat(
+        self, live: LiveRoom, connection: Connection, member: Member, snapshot: RoomSnapshot
+    ) -> Place:
+        """Give the place, unless that cannot be any longer."""
+        if connection.closed or ROOMS not in connection.sids:
+            raise Unavailable("the connection was lost")
+        # Meanwhile a refresh may have changed the right, and other rooms been joined.
+        role = authorize(connection.who, f"rooms/{live.id}", Action.SEE)
+        self._require_room(connection)
+        return await live.seat(connection, member, role, snapshot.creator)
 
     async def _enter_again(self, place: Place, role: Role, request: dict[str, Any]) -> RoomSnapshot:
         """Answer one who is in a room already; only a status counts."""

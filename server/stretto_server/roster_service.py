@@ -58,6 +58,11 @@ class LiveRoster:
         if self._share is not None:
             self._share.expect(member_id)
 
+    def expect_no_longer(self, member_id: str) -> None:
+        """Know that a member that was expected did not enter."""
+        if self._share is not None:
+            self._share.expect_no_longer(member_id)
+
     def entered(self, member: Member) -> None:
         """Add a member of this node that the other nodes know already."""
         self.members.join(member)

@@ -30,7 +30,7 @@ end
 -- gone. Numbers start at the time, so that those of a room that was lost never come again.
 local function tell(seq, publish, channel, node, entered, gone)
   if #entered == 0 and #gone == 0 then return end
-  redis.call('SET', seq, micros, 'NX')
+  redis.call('SET', seq, micros, 'PX', 3600000, 'NX')
   local number = redis.call('INCR', seq)
   redis.pcall(publish, channel, 'p{"seq":' .. whole(number) .. ',"by":"' .. node .. '","set":['
     .. table.concat(entered, ',') .. '],"gone":[' .. table.concat(gone, ',') .. ']}')

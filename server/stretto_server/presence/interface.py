@@ -32,6 +32,10 @@ class Sharing(Protocol):
     def occupied(self) -> bool:
         """Whether this node has members in it."""
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nobody of this node is known to be there, nor may be."""
+
     def lapsed(self) -> None:
         """Learn that others were told that the members of this node are gone."""
 

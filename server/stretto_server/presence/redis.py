@@ -73,7 +73,8 @@ class RedisPresence:
         """What else is to be done every few seconds; each may raise Unavailable."""
         self._session = session
         self._ttl_s = ttl_s
-        self._lease: tuple[Argument, ...] = (node, int(ttl_s * 1000), int(idle_ttl * 1000))
+        # The others look every third of the time, so two thirds are what a lease may last.
+        self._lease: tuple[Argument, ...] = (node, int(ttl_s * 2000 / 3), int(idle_ttl * 1000))
         self._kept: dict[Sharing, None] = {}
         self._refreshing: asyncio.Task[None] | None = None
 
@@ -91,7 +92,7 @@ class RedisPresence:
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.wait([self._refreshing])
-        kept, self._kept = [one for one in self._kept if one.occupied], {}
+        kept, self._kept = [one for one in self._kept if not one.is_settled], {}
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 await asyncio.gather(
@@ -136,13 +137,20 @@ class RedisPresence:
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(self._ttl_s / 3)
-            occupied = [one for one in self._kept if one.occupied]
-            for first in range(0, len(occupied), BATCH):
-                batch = occupied[first : first + BATCH]
-                await asyncio.gather(*(self._renew(sharing) for sharing in batch))
-            for chore in self.chores:
-                with contextlib.suppress(Unavailable):
+            try:
+                await self._renew_all()
+                for chore in self.chores:
                     await chore()
+            except Unavailable:
+                pass  # next time
+            except Exception:
+                logger.exception("leases were not renewed")
+
+    async def _renew_all(self) -> None:
+        occupied = [one for one in self._kept if one.occupied]
+        for first in range(0, len(occupied), BATCH):
+            batch = occupied[first : first + BATCH]
+            await asyncio.gather(*(self._renew(sharing) for sharing in batch))
 
     async def _renew(self, sharing: Sharing) -> None:
         try:

@@ -60,6 +60,11 @@ class RosterShare:
         return bool(self._own)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether nobody of this node is known to be there, nor may be."""
+        return not (self._own or self._unwritten or self._expected)
+
+    @property
     def is_synced(self) -> bool:
         """Whether the roster has everybody, as far as this node has heard."""
         return self._seq is not None and self._kept is None
@@ -69,6 +74,10 @@ class RosterShare:
     def expect(self, member_id: str) -> None:
         """Know that an own member may be on its way in."""
         self._expected.add(member_id)
+
+    def expect_no_longer(self, member_id: str) -> None:
+        """Know that it is not."""
+        self._expected.discard(member_id)
 
     def own(self, member_id: str, *, is_written: bool = False) -> None:
         """Take a member of the roster as this node's own, or note that it changed."""

@@ -9,6 +9,7 @@
 -- Answers where this page ended ('' for the end), and of each room its id, how many are in
 -- it, and its metadata. Whether all tags are right is for the caller to see.
 
+local MOST_FOUND = 100
 local node, start, user = ARGV[1], ARGV[3], ARGV[4]
 local fewest, most = tonumber(ARGV[6]), tonumber(ARGV[7])
 local after, budget = tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -55,10 +56,10 @@ end
 
 local function key(part, room) return start .. ':' .. part .. ':' .. room end
 
-local found, looked, ended = {}, 0, ''
+local found, looked, ended, more = {}, 0, '0', false
 for room, made in pairs_of(candidates()) do
   if tonumber(made) > after then
-    if looked == budget then break end
+    if looked == budget or #found == MOST_FOUND then more = true break end
     looked, ended = looked + 1, made
     local members, leases = key('members', 'room:' .. room), key('leases', 'room:' .. room)
     if redis.call('EXISTS', key('room', room)) == 0 then
@@ -75,5 +76,6 @@ for room, made in pairs_of(candidates()) do
     end
   end
 end
-if looked < budget then ended = '' end
+-- Without sets the candidates are one page themselves.
+if not more and not (#ARGV < 10 and ARGV[5] == '' and looked == budget) then ended = '' end
 return {ended, found}

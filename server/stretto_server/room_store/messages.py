@@ -23,6 +23,8 @@ class Told(NamedTuple):
     skip: str | None
     revision: int
     payload: str
+    values: dict[str, Any]
+    """What the payload says."""
 
 
 def message_head(event: ServerEvent, author: Author) -> str:
@@ -39,25 +41,23 @@ def read_told(message: bytes) -> Told | None:
         return None
     try:
         mark, skip, payload = parts[0].decode(), parts[1].decode(), parts[3].decode()
-    except UnicodeDecodeError:
+        values = wire_json.loads(payload)
+        changed = values["changes" if event == ServerEvent.STATE else "metadata"]
+    except (ValueError, KeyError, TypeError):
         return None
-    return Told(event, mark, None if skip == "-" else skip, int(parts[2]), payload)
-
-
-def metadata_of(payload: str) -> dict[str, Any]:
-    """Return the metadata that an event tells of."""
-    metadata: dict[str, Any] = wire_json.loads(payload)["metadata"]
-    return metadata
+    if type(values) is not dict or type(changed) is not dict:
+        return None
+    return Told(event, mark, None if skip == "-" else skip, int(parts[2]), payload, values)
 
 
 def bring_up(snapshot: RoomSnapshot, heard: list[Told]) -> None:
     """Make a snapshot as new as what was heard since it was asked for."""
     for told in heard:
         if told.event == ServerEvent.METADATA:
-            snapshot.metadata = metadata_of(told.payload)
+            snapshot.metadata = told.values["metadata"]
         elif told.revision == snapshot.revision + 1:
             snapshot.revision = told.revision
-            for key, value in wire_json.loads(told.payload)["changes"].items():
+            for key, value in told.values["changes"].items():
                 if value is None:
                     snapshot.state.pop(key, None)
                 else:
