@@ -47,7 +47,7 @@ class SharedMailboxes(SilentBus):
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait([self._listening])
-        await self._channels.aclose()
+        await self._channels.aclose()  # type: ignore[no-untyped-call]
         await self._redis.aclose()
 
     async def broadcast(
