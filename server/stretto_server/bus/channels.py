@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from stretto_server.bus.interface import Follower
@@ -24,6 +25,7 @@ SPREAD_S: Final = 2.0
 """After a loss followers look anew, spread over so long."""
 
 
+@lru_cache(10_000, typed=True)
 def name_of(namespace: str, room: Room) -> str:
     """Return the channel of a room; rooms of one name in several namespaces share it."""
     if isinstance(room, str):
@@ -158,8 +160,11 @@ class Channels:
         """Let ``follower`` hear a channel, and learn when it may have missed something."""
         channel = self.open(name)
         following = channel.followers.setdefault(follower, Following())
-        if not await self._wait(channel):
-            following.blind = True
+        try:
+            following.blind = not await self._wait(channel)
+        except BaseException:
+            self.unfollow(name, follower)
+            raise
 
     def unfollow(self, name: str, follower: Follower) -> None:
         """Let ``follower`` hear nothing more."""

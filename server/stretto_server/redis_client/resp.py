@@ -47,6 +47,11 @@ class ReplyReader:
         self._open: list[tuple[list[Reply], int]] = []
         """Lists under way, outermost first, each with the length it will have."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether no reply is under way."""
+        return not self._buffer and not self._open
+
     def feed(self, data: bytes) -> list[Reply]:
         """Take ``data`` in; return the replies that are now whole. Raises ProtocolError."""
         self._buffer += data

@@ -7,6 +7,7 @@ is heard (again), and decides what that means.
 import asyncio
 import logging
 import random
+import re
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -196,6 +197,8 @@ class Subscriber:
 
 _COMMANDS: Final = (b"SUBSCRIBE", b"UNSUBSCRIBE")
 _MESSAGES: Final = (b"message", b"smessage")
+_MESSAGE: Final = re.compile(rb"\*3\r\n\$[78]\r\ns?message\r\n\$(\d+)\r\n")
+_SIZE: Final = re.compile(rb"\r\n\$(\d+)\r\n")
 _CONFIRMATIONS: Final = {
     b"subscribe": 0,
     b"ssubscribe": 0,
@@ -257,9 +260,13 @@ class _Stream(asyncio.Protocol):
         self.abort(str(error) if error is not None else "Redis closed the connection")
 
     def data_received(self, data: bytes) -> None:
+        start = 0
+        if self._reader.idle:
+            start = self._hear_whole(data)
+        if start == len(data):
+            return
         try:
-            replies = self._reader.feed(data)
-            for reply in replies:
+            for reply in self._reader.feed(data[start:] if start else data):
                 if self._problem is not None:
                     return
                 if type(reply) is list and len(reply) == 3 and reply[0] in _MESSAGES:
@@ -270,6 +277,21 @@ class _Stream(asyncio.Protocol):
                     self._confirm(reply)
         except ProtocolError as error:
             self.abort(f"it does not speak like Redis: {error}")
+
+    def _hear_whole(self, data: bytes) -> int:
+        """Take messages that came in one piece, as nearly all do; return where they end."""
+        start = 0
+        while self._problem is None and (head := _MESSAGE.match(data, start)) is not None:
+            channel_end = head.end() + int(head[1])
+            size = _SIZE.match(data, channel_end)
+            if size is None:
+                break
+            end = size.end() + int(size[1])
+            if len(data) < end + 2:
+                break
+            start = end + 2
+            self._ear.hear(data[head.end() : channel_end], data[size.end() : end])
+        return start
 
     def _greet(self, reply: Reply) -> None:
         self._greetings_left -= 1

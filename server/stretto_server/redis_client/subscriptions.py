@@ -331,9 +331,11 @@ class _Place:
     def refused(self, channel: bytes, error: ReplyError | None) -> None:
         if self._whole.at(channel) != self._address:
             return
-        self._ear.refused(channel, error)
         if error is None or error.code in MOVES:
+            self._ear.refused(channel, None)
             self._whole.went_astray(channel)
+        else:
+            self._ear.refused(channel, error)
 
     def failed(self, problem: str, lost: bool) -> None:
         self._ear.failed(problem, lost)

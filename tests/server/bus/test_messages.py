@@ -154,7 +154,8 @@ GOOD = ["enter", "one", 5, "/", "room", "sid", []]
 def test_wrong_controls_are_garbage(place: int, value: object) -> None:
     row = [*GOOD[:place], value, *GOOD[place + 1 :]]
     decode_control(b"c" + json.dumps(GOOD).encode())
-    for message in (row, GOOD[:-1], [*GOOD, 1], {}, None):
+    wrong: list[object] = [row, GOOD[:-1], [*GOOD, 1], {}, None]
+    for message in wrong:
         with pytest.raises(GarbageError):
             decode_control(b"c" + json.dumps(message).encode())
     for raw in (b"c", b"c\xff", b"c[", b'c["fly","one",5,"/","room","sid",[]]'):

@@ -1,7 +1,9 @@
 """A subscription that is lost in every way, and comes back."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,7 @@ class Ear:
         self.silent.extend(channels)
 
     def refused(self, channel: bytes, error: ReplyError | None) -> None:
-        self.refusals.append((channel, error and error.code))
+        self.refusals.append((channel, None if error is None else error.code))
 
     def came(self) -> None:
         self.comings += 1
@@ -91,9 +93,9 @@ async def test_messages_come_in_order(redis: RedisServer, subscriber: Subscriber
     await ear.until(b"a", b"b")
     expected = []
     for number in range(200):
-        channel = "ab"[number % 2]
-        redis.say("PUBLISH", channel, f"{number}\r\n\0")
-        expected.append((channel.encode(), b"%d\r\n\0" % number))
+        name = "ab"[number % 2]
+        redis.say("PUBLISH", name, f"{number}\r\n\0")
+        expected.append((name.encode(), b"%d\r\n\0" % number))
     redis.say("PUBLISH", "c", "nobody listens")
     big = "x" * 3_000_000
     redis.say("PUBLISH", "a", big)
@@ -215,8 +217,30 @@ async def test_a_channel_may_be_refused(redis: RedisServer, ear: Ear) -> None:
     await subscriber.close()
 
 
-def push(*parts: bytes) -> bytes:
-    return encode(*parts[:2]).replace(b"*2", b"*3") + b":1\r\n"
+class Mute:
+    """A server that says nothing by itself."""
+
+    def __init__(self) -> None:
+        self.writers: list[asyncio.StreamWriter] = []
+        self.port = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        with contextlib.suppress(OSError):
+            await reader.read()
+
+
+@asynccontextmanager
+async def mute() -> AsyncIterator[Mute]:
+    one = Mute()
+    server = await asyncio.start_server(one.serve, "127.0.0.1", 0)
+    one.port = server.sockets[0].getsockname()[1]
+    yield one
+    server.close()
+    for writer in one.writers:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 @pytest.mark.parametrize(
@@ -244,24 +268,18 @@ async def test_what_is_no_redis_is_left(ear: Ear, answer: bytes) -> None:
 
 
 async def test_silence_is_no_greeting(ear: Ear) -> None:
-    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
+    async with mute() as server:
 
-    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+        async def find() -> Address:
+            return Address("127.0.0.1", server.port)
 
-    async def find() -> Address:
-        return Address("127.0.0.1", port)
-
-    subscriber = Subscriber(find, Login(), ear, timeout_s=0.05)
-    subscriber.start()
-    async with asyncio.timeout(PATIENCE_S):
-        while len(ear.failures) < 2:
-            await asyncio.sleep(0.005)
-    assert subscriber.problem == "no answer within 0.05 s"
-    await subscriber.close()
-    server.close()
+        subscriber = Subscriber(find, Login(), ear, timeout_s=0.05)
+        subscriber.start()
+        async with asyncio.timeout(PATIENCE_S):
+            while len(ear.failures) < 2:
+                await asyncio.sleep(0.005)
+        assert subscriber.problem == "no answer within 0.05 s"
+        await subscriber.close()
 
 
 async def test_a_server_that_cuts_at_once_is_not_stormed(ear: Ear) -> None:
@@ -274,3 +292,33 @@ async def test_a_server_that_cuts_at_once_is_not_stormed(ear: Ear) -> None:
     assert fake.connections <= 12
     await subscriber.close()
     await fake.stop()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64, 100, 1_000_000])
+async def test_messages_may_come_in_any_pieces(ear: Ear, size: int) -> None:
+    expected = [(b"a\r\n", b"*3\r\n$7\r\nmessage\r\n"), (b"a", b""), (b"", b"x" * 200)] * 10
+    said = [b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"]
+    said += [
+        encode(b"smessage" if number % 2 else b"message", *one)
+        for number, one in enumerate(expected)
+    ]
+    whole = b"".join(said)
+    async with mute() as server:
+        subscriber = subscriber_of(server.port, ear)
+        subscriber.subscribe(b"a")
+        subscriber.start()
+        async with asyncio.timeout(PATIENCE_S):
+            while not server.writers:
+                await asyncio.sleep(0.005)
+        writer = server.writers[0]
+        for byte in b"+PONG\r\n":
+            writer.write(bytes([byte]))
+        async with asyncio.timeout(PATIENCE_S):
+            while not ear.comings:
+                await asyncio.sleep(0.005)
+        for start in range(0, len(whole), size):
+            await asyncio.sleep(0)
+            writer.write(whole[start : start + size])
+        assert await ear.hears(len(expected)) == expected
+        await subscriber.close()
+    assert ear.confirmations == [b"a"]
