@@ -195,8 +195,11 @@ class Authority:
                 horizon = oldest = one.base
         return oldest
 
-    def extend_back(self, entries: Sequence[Entry]) -> None:
-        """Take in the entries just before the horizon, oldest first."""
+    def extend_back(self, entries: Sequence[Entry], hash: str = "") -> None:
+        """Take in the entries just before the horizon, oldest first.
+
+        ``hash`` is the history hash before the first of them, where the caller knows it.
+        """
         self._history.extend_front([entry.op for entry in entries])
         self._entries[:0] = entries
         lengths = [self._lengths[0]]
@@ -204,7 +207,7 @@ class Authority:
             lengths.append(lengths[-1] - length_change(entry.op))
         self._lengths[:0] = reversed(lengths[1:])
         # The hashes between are not needed: whoever asks for one asks the journal.
-        self._hashes[:0] = [""] * len(entries)
+        self._hashes[:0] = [hash, *[""] * (len(entries) - 1)]
 
     def trim(self, keep_from: int) -> None:
         """Forget the history below version ``keep_from``."""

@@ -28,6 +28,8 @@ NAMESPACES: Final = (SESSION, DOCS, ROOMS)
 DOCUMENT_TYPES: Final = ("text",)
 NO_HASH: Final = "0" * 16
 """The history hash of version 0."""
+NO_HISTORY: Final = "f" * 16
+"""What a replica says for a hash that wants the content, because it trusts nothing it has."""
 
 PAGE_ENTRIES: Final = 500
 PAGE_BYTES: Final = 512 * 1024

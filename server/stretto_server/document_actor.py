@@ -223,14 +223,17 @@ class DocumentActor:
     def _confused(self, error: Exception) -> None:
         """Leave a text that something may have been half done to."""
         logger.error("document %s: a frame was not taken in", self.doc, exc_info=error)
-        self._lose(error)
+        self.lose(error)
 
     def _refuse_if_lost(self) -> None:
         if self.lost:
             raise Unavailable("the document is being loaded anew", retry_after_ms=ANEW_MS)
 
-    def _lose(self, problem: Exception) -> None:
-        """Answer everything queued: only with the journal's history can it be told more."""
+    def lose(self, problem: Exception) -> None:
+        """Answer everything queued: only with the journal's history can it be told more.
+
+        The document has to be loaded anew: see :attr:`on_lost`.
+        """
         if self.lost:
             return
         self.lost = True
@@ -343,11 +346,17 @@ class DocumentActor:
     def _failed(self, waiting: Sequence[Waiting], error: Exception) -> None:
         if isinstance(error, HistoryLost | VersionGone):
             refuse(waiting, Unavailable(retry_after_ms=ANEW_MS))
-            self._lose(error)
+            self.lose(error)
+        elif isinstance(error, EpochChanged | NotFound):
+            # Who opens is told what there is then; so is who has a deleted one open.
+            opening = [one for one in waiting if isinstance(one, Admission)]
+            submitted = [one for one in waiting if not isinstance(one, Admission)]
+            again = Unavailable(retry_after_ms=ANEW_MS)
+            refuse(opening, again)
+            refuse(submitted, again if isinstance(error, NotFound) else error)
+            self.lose(error)
         elif isinstance(error, StrettoError):
             refuse(waiting, error)
-            if isinstance(error, EpochChanged | NotFound):
-                self._lose(error)
         elif isinstance(error, OutcomeUnknown):
             self.log.unsure = True
             refuse(waiting, Unavailable("the journal did not answer"))
@@ -364,6 +373,8 @@ class DocumentActor:
         fenced = None
         if admission.fence is not None:
             fenced = await log.fence(admission.fence, admission.user)
+            if self._shared:  # what the replica has seen elsewhere, it does not say with a fence
+                await log.catch_up()
         record = await log.enroll(admission.client)
         if record.user not in (None, admission.user):
             raise Forbidden("this client id belongs to another user")

@@ -195,15 +195,23 @@ class DocumentLog:
     async def reach_back_to(self, version: int) -> None:
         """Make sure that the entries after ``version`` are in memory.
 
-        Raises VersionGone when the journal no longer has them.
+        Raises VersionGone when the journal no longer has them, HistoryLost where it has
+        others.
         """
         authority = self.authority
         while version < authority.horizon:
             horizon = authority.horizon
             first = max(version + 1, horizon - PAGE_ENTRIES + 1)
-            page = await self._journal.read(self.doc, authority.epoch, first, horizon - first + 1)
-            if authority.horizon == horizon:
-                authority.extend_back(page.entries)
+            before, page = await asyncio.gather(
+                self._journal.read(self.doc, authority.epoch, first, 0),
+                self._journal.read(self.doc, authority.epoch, first, horizon - first + 1),
+            )
+            if authority.horizon != horizon:
+                continue
+            complete = len(page.entries) == horizon - first + 1
+            if not complete or authority.hash_at(horizon) not in (None, page.hash):
+                raise HistoryLost(f"the history before version {horizon} differs")
+            authority.extend_back(page.entries, before.hash)
 
     async def catch_up(self) -> None:
         """Read what the journal has beyond what is known here.

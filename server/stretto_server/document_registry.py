@@ -18,12 +18,14 @@ from stretto_core.errors import (
     EpochChanged,
     NotFound,
     StrettoError,
+    Unavailable,
     VersionAhead,
     VersionGone,
 )
 from stretto_core.protocol import Limits, ServerEvent
 from stretto_server.bus.interface import Bus
 from stretto_server.document_actor import DocumentActor
+from stretto_server.document_hearing import ANEW_MS
 from stretto_server.document_log import HistoryLost, now_ms
 from stretto_server.head_checks import HeadChecks
 from stretto_server.history import compact
@@ -37,10 +39,16 @@ logger = logging.getLogger(__name__)
 IDLE_S: Final = 5.0
 """A document that nobody has open leaves memory after this long."""
 
+DISPUTE_EVERY_S: Final = 60.0
+"""How often a history may get another epoch because a client says that it knows another."""
 MOST_KEPT: Final = 64
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 1.0
 """Between attempts to load a document anew while the journal does not answer."""
+
+
+def _expected(_problem: Exception) -> None:
+    """Do nothing about a history that was lost on purpose."""
 
 
 class _Ear:
@@ -156,6 +164,8 @@ class DocumentRegistry:
         actor.audience = len(document.seats)
         document.actor = actor
         self._watch(document)
+        before.on_lost = _expected
+        before.lose(HistoryLost("it was loaded anew"))  # answers what is queued
         await before.stop()
         if self._bus.shared:
             actor.look_later()  # what was heard in between went to the actor before
@@ -249,6 +259,22 @@ class DocumentRegistry:
 
     # Histories that the journal does not continue.
 
+    def dispute(self, doc: str) -> None:
+        """Give a history another epoch, for somebody knows what it has lost.
+
+        Raises Unavailable: the document is loaded anew meanwhile. Does nothing where that
+        was done a little while ago.
+        """
+        document, now = self.get(doc), asyncio.get_running_loop().time()
+        if document is None or (
+            document.disputed_at is not None and now < document.disputed_at + DISPUTE_EVERY_S
+        ):
+            return
+        document.disputed_at = now
+        document.disputed = True
+        document.actor.lose(HistoryLost("somebody knows another history of this epoch"))
+        raise Unavailable("the document is being loaded anew", retry_after_ms=ANEW_MS)
+
     def _watch(self, document: OpenDocument) -> None:
         doc = document.actor.doc
 
@@ -279,15 +305,18 @@ class DocumentRegistry:
         (head,) = await self._journal.heads([doc])
         if head is None and (known.version or not document.seats):
             return await self._dismiss_all(document)
-        if head is not None and not await self._continues(document, head):
+        if head is not None and (document.disputed or not await self._continues(document, head)):
             self._metrics.history_divergence.inc()
-            logger.error(
-                "document %s: the journal has lost version %d as it was acknowledged here; "
-                "its members get back what they have that is not in it",
+            logger.log(
+                logging.WARNING if document.disputed else logging.ERROR,
+                "document %s: %s; its members get back what they have that is not in it",
                 doc,
-                known.version,
+                "a client knows another history"
+                if document.disputed
+                else f"the journal has lost version {known.version}, which was acknowledged",
             )
             await self._journal.renew(doc, head.epoch, secrets.token_hex(8))
+            document.disputed = False
         await self.reload(doc)
         now = document.actor.authority
         if now.epoch != known.epoch:

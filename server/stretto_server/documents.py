@@ -28,7 +28,6 @@ from stretto_core.protocol import DOCS, PAGE_ENTRIES, Limits, ServerEvent
 from stretto_server.auth import Action, Role, authorize
 from stretto_server.bus.interface import Bus
 from stretto_server.connections import Connection
-from stretto_server.document_actor import DocumentActor
 from stretto_server.document_log import now_ms
 from stretto_server.document_queue import Admitted, Answer
 from stretto_server.document_registry import DocumentRegistry
@@ -108,13 +107,14 @@ class Documents:
             try:
                 if base is not None:
                     await document.reach(document.actor.authority.epoch, base)
-                return await self._edit(document.actor, op, base)
+                return await self._edit(document, op, base)
             except SequenceGap:  # the journal forgot what this process used long ago
-                return await self._edit(document.actor, op, base)
+                return await self._edit(document, op, base)
 
-    async def _edit(self, actor: DocumentActor, op: Sequence[int | str], base: int | None) -> int:
+    async def _edit(self, document: OpenDocument, op: Sequence[int | str], base: int | None) -> int:
+        actor = document.actor
         if base is not None and base >= actor.authority.floor:
-            await actor.log.reach_back_to(base)
+            await document.reach_back(base)
         admitted = await actor.admit(self._own_client, SERVER_USER)
         authority = actor.authority
         now = authority.version
@@ -202,7 +202,11 @@ class Documents:
         doc, client, fence = request["doc"], request["client"], request.get("fence")
         async with self._registry.entering(doc, create=create) as document:
             admitted = await document.actor.admit(client, connection.who.user.id, fence)
-            entries = await document.continued(request.get("since"))
+            since = request.get("since")
+            entries = await document.continued(since)
+            if entries is None and since is not None and create and document.is_disputed_by(since):
+                # Somebody knows more of this history than the journal, which lost it.
+                self._registry.dispute(doc)
             await document.roster.ready()
             if connection.closed or DOCS not in connection.sids:
                 raise Unavailable("the connection was lost")

@@ -6,14 +6,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from stretto_core.entries import Entry, next_hash
-from stretto_core.errors import RoomFull, StrettoError, TooLarge, VersionAhead, VersionGone
+from stretto_core.errors import (
+    EpochChanged,
+    NotFound,
+    RoomFull,
+    StrettoError,
+    TooLarge,
+    Unavailable,
+    VersionAhead,
+    VersionGone,
+)
 from stretto_core.following import Frame
-from stretto_core.protocol import DOCS, PAGE_BYTES, PAGE_ENTRIES, Limits, ServerEvent
+from stretto_core.protocol import (
+    DOCS,
+    NO_HISTORY,
+    PAGE_BYTES,
+    PAGE_ENTRIES,
+    Limits,
+    ServerEvent,
+)
 from stretto_core.roster import Member
 from stretto_server.auth import Role
 from stretto_server.bus.interface import Bus
 from stretto_server.connections import Connection
 from stretto_server.document_actor import DocumentActor
+from stretto_server.document_hearing import ANEW_MS
+from stretto_server.document_log import HistoryLost
 from stretto_server.journal.frames import read_frame
 from stretto_server.journal.interface import Journal
 from stretto_server.metrics import Metrics
@@ -53,6 +71,10 @@ class OpenDocument:
         """Who has it open, on all nodes; of this one those who have a seat."""
         self.editing = asyncio.Lock()
         """Held by an in-process edit: the seqs of this process's own client are consecutive."""
+        self.disputed_at: float | None = None
+        """When somebody last knew another history of this epoch, by the loop's clock."""
+        self.disputed = False
+        """Whether the history has to get another epoch for that."""
         self.on_missed: Callable[[OpenDocument], None] = _nothing
         """Called when other nodes may have committed what was not heard of."""
         self._metrics = metrics
@@ -153,7 +175,8 @@ class OpenDocument:
     async def continued(self, since: dict[str, Any] | None) -> Sequence[Entry] | None:
         """Return entries that continue what a replica has; None when it needs the content.
 
-        They may stop short of the head: the client fetches on.
+        They may stop short of the head: the client fetches on. Raises Unavailable, also
+        where the journal has another history by now.
         """
         if since is not None:
             await self.reach(since["epoch"], since["version"])
@@ -169,9 +192,15 @@ class OpenDocument:
         if known is not None:
             matches = known == since["hash"]
             return authority.entries(version + 1, PAGE_ENTRIES, PAGE_BYTES) if matches else None
-        page = await self._journal.read(
-            self.actor.doc, authority.epoch, version + 1, PAGE_ENTRIES, PAGE_BYTES
-        )
+        try:
+            page = await self._journal.read(
+                self.actor.doc, authority.epoch, version + 1, PAGE_ENTRIES, PAGE_BYTES
+            )
+        except VersionGone as gone:  # compacted since the document was loaded
+            authority.floor = (gone.details or {})["floor"]
+            return None
+        except (EpochChanged, NotFound, VersionAhead) as error:
+            raise self._elsewhere() from error
         reached: str = since["hash"]
         for entry in page.entries:
             reached = next_hash(reached, entry)
@@ -185,8 +214,35 @@ class OpenDocument:
             reached = authority.hash_at(first - 1 + len(entries))
             if reached is not None:
                 return entries, reached
-        page = await self._journal.read(self.actor.doc, authority.epoch, first, limit, PAGE_BYTES)
+        try:
+            page = await self._journal.read(
+                self.actor.doc, authority.epoch, first, limit, PAGE_BYTES
+            )
+        except (EpochChanged, NotFound, VersionAhead) as error:
+            raise self._elsewhere() from error
         return page.entries, page.hash
+
+    def is_disputed_by(self, since: dict[str, Any]) -> bool:
+        """Tell whether a replica whose history is not continued knows another one.
+
+        Under the same epoch that cannot be, unless the journal has lost what it had.
+        """
+        authority = self.actor.authority
+        version: int = since["version"]
+        same = since["epoch"] == authority.epoch and since["hash"] != NO_HISTORY
+        return same and version >= authority.floor
+
+    async def reach_back(self, version: int) -> None:
+        """Have the entries after ``version`` in memory. Raises VersionGone, Unavailable."""
+        try:
+            await self.actor.log.reach_back_to(version)
+        except HistoryLost as error:
+            raise self._elsewhere() from error
+
+    def _elsewhere(self) -> Unavailable:
+        """Look at a journal that has another history; return what to tell who asked for it."""
+        self.actor.look_later()
+        return Unavailable("the document is being loaded anew", retry_after_ms=ANEW_MS)
 
     async def cursor(
         self, seat: Seat, ranges: Sequence[tuple[int, int]] | None, version: int
@@ -207,7 +263,7 @@ class OpenDocument:
                 raise VersionAhead(details={"version": authority.version})
             if version < authority.floor:
                 raise VersionGone(details={"floor": authority.floor})
-            await self.actor.log.reach_back_to(version)
+            await self.reach_back(version)
             mapped = authority.map_ranges(ranges, version, seat.client)
             changes = {"ranges": tuple(mapped), "version": authority.version}
         if self.seats.get(seat.connection) is seat and self.actor.authority is authority:

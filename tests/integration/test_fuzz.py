@@ -164,7 +164,8 @@ async def test_every_event_has_one_answer(
         for one in fuzzers:
             check(one)
             await one.packets.close()
-    assert [record.getMessage() for record in caplog.records] == []
+    said = [record.getMessage() for record in caplog.records]
+    assert [one for one in said if "loaded anew" not in one and "another history" not in one] == []
     journal_of = server._app[NODE].journal
     for doc in ("a", "b/c"):
         loaded = await journal_of.load(doc)

@@ -207,7 +207,7 @@ async def test_a_lost_tail_gives_the_history_another_epoch(
     about = {"doc": "notes", "epoch": authority.epoch, "version": 1, "hash": authority.hash}
     assert shared.heard("reset", "behind", "closed") == [("reset", about)]
     assert shared.metrics.history_divergence._value.get() == 1
-    assert "has lost version 3" in caplog.text
+    assert "the journal has lost version 3" in caplog.text
     assert document.actor.audience == 1
     await write(document, "d")
     assert document.actor.authority.text == "da"
