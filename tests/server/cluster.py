@@ -34,6 +34,8 @@ class SharedMailboxes(SilentBus):
         self.followers: dict[bytes, Follower] = {}
         self.delay_s = 0.0
         """How late this node hears everything."""
+        self.deaf = False
+        """Whether it hears nothing at all."""
         self._redis = redis.asyncio.Redis.from_url(url)
         self._channels = self._redis.pubsub()
         self._confirmed: dict[bytes, asyncio.Event] = {}
@@ -111,7 +113,7 @@ class SharedMailboxes(SilentBus):
             channel = message["channel"]
             if message["type"] == "subscribe" and channel in self._confirmed:
                 self._confirmed[channel].set()
-            elif message["type"] == "message":
+            elif message["type"] == "message" and not self.deaf:
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
                 self._hear(channel, message["data"])

@@ -3,6 +3,8 @@
 
 local function whole(number) return string.format('%.0f', number) end
 
+local NUMBER_MS = 60 * 1000 -- a room's number is kept for so long where nobody is in it
+
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local micros = time[1] .. string.format('%06d', tonumber(time[2]))
@@ -30,7 +32,7 @@ end
 -- gone. Numbers start at the time, so that those of a room that was lost never come again.
 local function tell(seq, publish, channel, node, entered, gone)
   if #entered == 0 and #gone == 0 then return end
-  redis.call('SET', seq, micros, 'PX', 3600000, 'NX')
+  redis.call('SET', seq, micros, 'PX', NUMBER_MS, 'NX')
   local number = redis.call('INCR', seq)
   redis.pcall(publish, channel, 'p{"seq":' .. whole(number) .. ',"by":"' .. node .. '","set":['
     .. table.concat(entered, ',') .. '],"gone":[' .. table.concat(gone, ',') .. ']}')
