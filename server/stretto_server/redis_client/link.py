@@ -81,6 +81,8 @@ class RedisLink:
         self._connecting: asyncio.Task[None] | None = None
         self._problem = "not connected yet"
         self._closed = False
+        self.on_hang: Callable[[str], None] | None = None
+        """Called with the problem when a command was not answered in time."""
 
     async def start(self) -> None:
         """Connect, with a whole timeout's patience. Raises NotSent with what is wrong."""
@@ -176,9 +178,11 @@ class RedisLink:
             raise
         return connection
 
-    def _lost(self, connection: "_Connection", problem: str) -> None:
+    def _lost(self, connection: "_Connection", problem: str, hung: bool) -> None:
         if self._connection is not connection:
             return
+        if hung and self.on_hang is not None:
+            self.on_hang(problem)
         self._connection = None
         self._problem = problem
         if not self._closed:
@@ -201,7 +205,9 @@ def greetings(login: Login) -> list[bytes]:
 class _Connection(asyncio.Protocol):
     """The transport of a link, and the commands that wait for replies on it, oldest first."""
 
-    def __init__(self, timeout_s: float, on_lost: Callable[["_Connection", str], None]) -> None:
+    def __init__(
+        self, timeout_s: float, on_lost: Callable[["_Connection", str, bool], None]
+    ) -> None:
         self._timeout_s = timeout_s
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
@@ -223,7 +229,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write(data)
         return futures
 
-    def abort(self, problem: str) -> None:
+    def abort(self, problem: str, *, hung: bool = False) -> None:
         """End the connection now; whoever waits on it gets NoReply."""
         if self._problem is not None:
             return
@@ -237,7 +243,7 @@ class _Connection(asyncio.Protocol):
                 future.set_exception(NoReply(problem))
                 future.exception()  # of commands sent together only the first is awaited
         self._waiting.clear()
-        self._on_lost(self, problem)
+        self._on_lost(self, problem, hung)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
@@ -268,6 +274,6 @@ class _Connection(asyncio.Protocol):
             return
         deadline = self._waiting[0][0]
         if deadline <= self._loop.time():
-            self.abort(f"no answer within {self._timeout_s:g} s")
+            self.abort(f"no answer within {self._timeout_s:g} s", hung=True)
         else:
             self._watch = self._loop.call_at(deadline, self._check)

@@ -53,6 +53,9 @@ class LinkPair:
     def __init__(self, writes: RedisLink, reads: RedisLink) -> None:
         self.writes = writes
         self.reads = reads
+        # Whoever reads what became of a write must not wait for the same server once more.
+        # A read that takes long says less: its answer may be large.
+        writes.on_hang = reads.drop
 
     def link(self, writes: bool) -> RedisLink:
         """Return the one for commands that write, or that do not."""

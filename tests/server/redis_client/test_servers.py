@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stretto_server.redis_client.link import Address, Login, NotSent
+from stretto_server.redis_client.link import Address, Login, NoReply, NotSent
 from stretto_server.redis_client.resp import ReplyError
 from stretto_server.redis_client.scripts import Script
 from stretto_server.redis_client.servers import SingleServer, ask, find_primary
@@ -54,6 +54,28 @@ async def test_reads_are_sent_together() -> None:
         with pytest.raises(ReplyError, match="WRONGTYPE"):
             await server.read_together([("GET", "1"), ("GET", "bad"), ("GET", "2")])
         assert await server.read_together([("GET", "7")]) == [7]
+
+
+async def test_when_a_write_is_not_answered_reads_do_not_wait_as_long_again() -> None:
+    silent = False
+
+    def answer(_command: list[bytes]) -> bytes | None:
+        return None if silent else b":1\r\n"
+
+    async with Given(answer) as (fake, server):
+        silent = True
+        with pytest.raises(NoReply):
+            await server.call("key", "SET", "key", "x", writes=True)
+        silent = False
+        assert await server.call("key", "GET", "key", writes=False) == 1
+        assert fake.connections >= 3  # the reads have another one, too
+
+        silent, before = True, fake.connections
+        with pytest.raises(NoReply):
+            await server.call("key", "GET", "key", writes=False)
+        silent = False
+        assert await server.call("key", "SET", "key", "x", writes=True) == 1
+        assert fake.connections <= before + 2  # writes go on where they were
 
 
 async def test_reads_together_leave_a_demoted_primary() -> None:
