@@ -570,6 +570,27 @@ async def test_what_is_queued_behind_a_lost_history_is_answered(nodes: Nodes) ->
 
 
 @pytest.mark.parametrize("what", ["deleted", "replaced"])
+async def test_who_opens_while_the_history_is_gone_comes_back(nodes: Nodes, what: str) -> None:
+    if what == "deleted":
+        await nodes.journal.delete("notes")
+    else:
+        await nodes.journal.replace("notes", "another", [], [], 2)
+    with pytest.raises(Unavailable):
+        await nodes.actors[0].admit("client-of-ann-0003", "ann", fence=ANN)
+    assert nodes.actors[0].lost
+    with pytest.raises(Unavailable if what == "deleted" else EpochChanged):
+        await nodes.submit(1, ANN, 1, 0, "a")
+    assert nodes.actors[1].lost
+
+
+async def test_a_fence_brings_what_was_committed_elsewhere(nodes: Nodes) -> None:
+    await nodes.submit(1, BOB, 1, 0, "b")
+    assert nodes.texts() == ["", "b"]
+    await nodes.actors[0].admit("client-of-ann-0003", "ann", fence=ANN)
+    assert nodes.texts() == ["b", "b"]
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced"])
 async def test_a_history_that_is_gone_is_noticed(nodes: Nodes, what: str) -> None:
     await nodes.submit(0, ANN, 1, 0, "a")
     if what == "deleted":

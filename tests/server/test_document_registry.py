@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -228,6 +229,42 @@ async def test_a_lost_tail_is_noticed_though_others_wrote_on(shared: Shared) -> 
     assert document.actor.authority.text == "xxxa"
     assert document.actor.authority.epoch != head.epoch
     assert len(shared.heard("reset")) == 1
+
+
+async def test_what_somebody_knows_otherwise_gets_another_epoch(
+    shared: Shared, caplog: pytest.LogCaptureFixture
+) -> None:
+    document = await shared.open("a")
+    epoch = document.actor.authority.epoch
+    before = document.actor
+    with pytest.raises(Unavailable):
+        shared.registry.dispute("notes")
+    assert before.lost
+    async with asyncio.timeout(5):
+        while document.actor is before:
+            await asyncio.sleep(0)
+    assert document.actor.authority.text == "a"
+    assert document.actor.authority.epoch != epoch
+    assert len(shared.heard("reset")) == 1
+    assert shared.metrics.history_divergence._value.get() == 1
+    assert "a client knows another history" in caplog.text
+    shared.registry.dispute("notes")  # not again and again
+    assert not document.actor.lost
+    shared.registry.dispute("nothing of this name")
+
+
+async def test_what_is_queued_while_a_history_is_replaced_is_answered(shared: Shared) -> None:
+    document = await shared.open("a")
+    shared.journal.gate = asyncio.Event()
+    submission = Submission(document.actor.authority.epoch, CLIENT, 2, 1, ("b",), "ann")
+    answers: list[asyncio.Future[Any]] = [document.actor.submit(submission)]
+    await asyncio.sleep(0.01)
+    answers += [document.actor.submit(submission), document.actor.look()]
+    async with shared.registry.exclusive("notes"):
+        await shared.registry.reload("notes")
+    for answer in answers:
+        with pytest.raises(Unavailable):
+            await answer
 
 
 async def test_of_two_nodes_one_gives_the_epoch(shared: Shared) -> None:

@@ -5,11 +5,21 @@ from collections.abc import AsyncIterator
 import pytest
 
 from stretto_core.authority import Submission
-from stretto_core.errors import NotFound, RoomFull, TooLarge, VersionAhead, VersionGone
-from stretto_core.protocol import DOCS, NO_HASH, Limits
+from stretto_core.entries import Entry, next_hash
+from stretto_core.errors import (
+    NotFound,
+    RoomFull,
+    TooLarge,
+    Unavailable,
+    VersionAhead,
+    VersionGone,
+)
+from stretto_core.protocol import DOCS, NO_HASH, NO_HISTORY, Limits
+from stretto_server import document_log
 from stretto_server.auth import Principal, Role, user_of
 from stretto_server.connections import Connection
 from stretto_server.document_actor import DocumentActor
+from stretto_server.journal.interface import Snapshot
 from stretto_server.limits import Rates
 from stretto_server.metrics import Metrics
 from stretto_server.open_document import OpenDocument
@@ -120,3 +130,90 @@ async def test_cursors_are_checked_and_carried(document: OpenDocument) -> None:
     assert document.roster.members["m1"].ranges == ((6, 7),)
     await document.cursor(seat, None, 0)
     assert document.roster.members["m1"].ranges is None
+
+
+async def test_what_was_compacted_meanwhile_continues_nothing(document: OpenDocument) -> None:
+    authority, journal = document.actor.authority, document._journal
+    since = {"epoch": "epoch", "version": 2, "hash": authority.hash_at(2)}
+    authority.trim(5)
+    await journal.snapshot("notes", "epoch", Snapshot(5, authority.hash, authority.text))
+    await journal.compact("notes", "epoch", 4)
+    assert await document.continued(since) is None
+    assert authority.floor == 4
+    assert not document.is_disputed_by(since)
+
+
+@pytest.mark.parametrize("how", ["rolled back", "replaced", "deleted"])
+async def test_a_journal_with_another_history_is_not_an_answer(
+    document: OpenDocument, how: str
+) -> None:
+    authority, journal = document.actor.authority, document._journal
+    since = {"epoch": "epoch", "version": 2, "hash": authority.hash_at(2)}
+    authority.trim(5)
+    if how == "rolled back":
+        assert isinstance(journal, UnreliableJournal)
+        history = journal._histories["notes"]
+        del history.entries[1:], history.hashes[2:]
+    elif how == "replaced":
+        await journal.replace("notes", "another", [], [], 1)
+    else:
+        await journal.delete("notes")
+    with pytest.raises(Unavailable):
+        await document.continued(since)
+    with pytest.raises(Unavailable):
+        await document.page(3, 5)
+    await document.actor.flush()
+    assert document.actor.lost
+
+
+@pytest.mark.parametrize("version", [2, 4])
+async def test_what_is_read_back_must_lead_to_what_is_known(
+    document: OpenDocument, version: int
+) -> None:
+    authority, journal = document.actor.authority, document._journal
+    authority.trim(5)
+    assert isinstance(journal, UnreliableJournal)
+    history = journal._histories["notes"]
+    # It lost its tail, and others wrote on.
+    del history.entries[version:], history.hashes[version + 1 :]
+    while history.head.version < 7:
+        entry = Entry("client-elsewhere-1", history.head.version + 1, ("y",), "eve", 1)
+        history.entries.append(entry)
+        history.hashes.append(next_hash(history.hashes[-1], entry))
+    with pytest.raises(Unavailable):
+        await document.reach_back(1)
+    assert authority.horizon == 5
+    await document.actor.flush()
+    assert document.actor.lost
+
+
+async def test_far_bases_are_read_back_in_pages(
+    document: OpenDocument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document_log, "PAGE_ENTRIES", 2)
+    authority = document.actor.authority
+    digests = [authority.hash_at(version) for version in range(6)]
+    authority.trim(5)
+    await document.reach_back(0)
+    assert authority.horizon == 0
+    assert authority.hash_at(0) in (None, digests[0])
+    assert authority.hash_at(1) == digests[1]
+    assert [entry.seq for entry in authority.entries(1, 9)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("changes", "disputed"),
+    [
+        ({}, True),
+        ({"version": 9}, True),
+        ({"epoch": "another"}, False),
+        ({"version": 1}, False),
+        ({"hash": NO_HISTORY}, False),
+    ],
+)
+async def test_who_knows_another_history_of_the_same_epoch_disputes_it(
+    document: OpenDocument, changes: dict[str, object], disputed: bool
+) -> None:
+    document.actor.authority.floor = 2
+    since = {"epoch": "epoch", "version": 3, "hash": "0123456789abcdef", **changes}
+    assert document.is_disputed_by(since) is disputed
