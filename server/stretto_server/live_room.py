@@ -187,6 +187,8 @@ class LiveRoom:
         self.roster.close()
         if self._feed is not None:
             self._feed.close()
+        if self._following is not None:
+            self._following.cancel()
 
     async def _follow(self, feed: RoomFeed) -> None:
         """Hear the room's channel, or know that the feed will be told of what it missed."""

@@ -3,18 +3,22 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import redis.asyncio
-
 from stretto_core.protocol import ROOMS, Limits
+from stretto_server.bus.channels import Channels
 from stretto_server.bus.interface import Follower
 from stretto_server.connections import Connection
 from stretto_server.presence.redis import RedisPresence
 from stretto_server.presence.redis_session import RedisSession
+from stretto_server.redis_client.discovery import discover
 from stretto_server.redis_client.names import channel_of
+from stretto_server.redis_client.resp import ReplyError
+from stretto_server.redis_client.servers import Servers
+from stretto_server.redis_client.subscriptions import Subscriptions, subscriptions_of
+from stretto_server.redis_client.url import RedisUrl
 from stretto_server.room_store.redis import RedisRoomStore
 from stretto_server.rooms import Rooms
 from tests.server.stubs import SilentBus
@@ -31,26 +35,32 @@ class SharedMailboxes(SilentBus):
         self.rooms: dict[str, list[str]] = {}
         self.boxes: dict[str, list[tuple[str, dict[str, Any]]]] = {}
         self.times: dict[str, list[float]] = {}
-        self.followers: dict[bytes, Follower] = {}
         self.delay_s = 0.0
         """How late this node hears everything."""
         self.deaf = False
         """Whether it hears nothing at all."""
-        self._redis = redis.asyncio.Redis.from_url(url)
-        self._channels = self._redis.pubsub()
-        self._confirmed: dict[bytes, asyncio.Event] = {}
-        self._listening: asyncio.Task[None] | None = None
+        self._url = url
+        self._channels = Channels(linger_s=0.01, spread_s=0.05)
+        self._servers: Servers | None = None
+        self._heard: Subscriptions | None = None
 
     async def start(self) -> None:
-        await self._channels.subscribe("nothing")
-        self._listening = asyncio.create_task(self._listen())
+        self._servers = await discover(RedisUrl.parse(self._url))
+        await self._servers.start()
+        self._heard = subscriptions_of(self._servers, self)
+        self._channels.use(self._heard)
+        self._heard.start()
 
     async def close(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.wait([self._listening])
-        await self._channels.aclose()  # type: ignore[no-untyped-call]
-        await self._redis.aclose()
+        self._channels.close()
+        for one in (self._heard, self._servers):
+            if one is not None:
+                await one.close()
+
+    def followers(self) -> list[Follower]:
+        """Return who follows a room here."""
+        channels = self._channels._channels.values()
+        return [one for channel in channels for one in channel.followers]
 
     async def broadcast(
         self,
@@ -83,19 +93,15 @@ class SharedMailboxes(SilentBus):
         self.rooms[room].remove(sid)
 
     async def publish(self, room: str, message: bytes) -> None:
-        await self._redis.publish(channel_of(room), message)
+        assert self._servers is not None
+        channel = channel_of(room)
+        await self._servers.call(channel, "PUBLISH", channel, message, writes=True)
 
     async def follow(self, room: str, follower: Follower) -> None:
-        channel = channel_of(room).encode()
-        self.followers[channel] = follower
-        confirmed = self._confirmed[channel] = asyncio.Event()
-        await self._channels.subscribe(channel)
-        await confirmed.wait()
+        await self._channels.follow(channel_of(room), follower)
 
     async def unfollow(self, room: str, follower: Follower) -> None:
-        channel = channel_of(room).encode()
-        if self.followers.get(channel) is follower:
-            del self.followers[channel]
+        self._channels.unfollow(channel_of(room), follower)
 
     def heard(self, who: Connection, event: str) -> list[dict[str, Any]]:
         box = self.boxes.get(who.sids[ROOMS], [])
@@ -108,21 +114,37 @@ class SharedMailboxes(SilentBus):
                 await asyncio.sleep(0.005)
         return self.heard(who, event)
 
-    async def _listen(self) -> None:
-        async for message in self._channels.listen():
-            channel = message["channel"]
-            if message["type"] == "subscribe" and channel in self._confirmed:
-                self._confirmed[channel].set()
-            elif message["type"] == "message" and not self.deaf:
-                if self.delay_s:
-                    await asyncio.sleep(self.delay_s)
-                self._hear(channel, message["data"])
+    # What the subscriptions tell.
 
-    def _hear(self, channel: bytes, data: bytes) -> None:
-        if data.startswith(b"e"):
-            self._put(*json.loads(data[1:]))
-        elif channel in self.followers:
-            self.followers[channel].hear(data)
+    def hear(self, channel: bytes, message: bytes) -> None:
+        if self.delay_s:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.delay_s, self._hear, channel, message)
+        elif not self.deaf:
+            self._hear(channel, message)
+
+    def confirmed(self, channel: bytes) -> None:
+        self._channels.confirmed(channel)
+
+    def silenced(self, channels: Iterable[bytes]) -> None:
+        self._channels.silenced(channels)
+
+    def refused(self, channel: bytes, error: ReplyError | None) -> None:
+        raise AssertionError(error)
+
+    def came(self) -> None:
+        """Count nothing."""
+
+    def failed(self, problem: str, lost: bool) -> None:
+        """Count nothing."""
+
+    def _hear(self, channel: bytes, message: bytes) -> None:
+        if message.startswith(b"e"):
+            self._put(*json.loads(message[1:]))
+            return
+        found = self._channels.get(channel)
+        for follower in list(found.followers) if found is not None else ():
+            follower.hear(message)
 
     def _put(self, room: str, event: str, payload: dict[str, Any], skip: str | None) -> None:
         for sid in self.rooms.get(room, ()):
