@@ -67,6 +67,8 @@ export interface ReplicaState {
   readonly client: string;
   readonly seq: number;
   readonly fence: string | null;
+  /** Absent in what earlier releases stored. */
+  readonly replaced?: boolean;
   readonly epoch: string;
   readonly version: number;
   readonly hash: string;
@@ -97,6 +99,8 @@ export class Replica {
   private recent: Entry[] = [];
   /** The client whose operations must not commit any more. */
   private fence: string | null = null;
+  /** Whether the history that we knew was found to be gone before the fence was answered. */
+  private wasReplaced = false;
   /** What refused the operation in flight, while an earlier sending of it may commit yet. */
   private refusal: StrettoError | null = null;
   /** Counts connections, so that late answers are recognised. */
@@ -288,7 +292,11 @@ export class Replica {
     const { doc, client, fence, epoch, version, hash, role } = this;
     const { seq, inFlight, buffer } = this.unconfirmed;
     const flying = inFlight === null ? null : { seq: inFlight.seq, op: inFlight.op };
-    return { doc, client, seq, fence, epoch, version, hash, role, inFlight: flying, buffer };
+    const replaced = this.wasReplaced;
+    return {
+      ...{ doc, client, seq, fence, replaced, epoch, version, hash, role },
+      ...{ inFlight: flying, buffer },
+    };
   }
 
   /**
@@ -305,6 +313,7 @@ export class Replica {
     const replica = new Replica(state.doc, newClient);
     replica.client = state.client;
     replica.fence = state.fence;
+    replica.wasReplaced = state.replaced ?? false;
     replica.history = state.epoch;
     replica.reached = replica.head = state.version;
     replica.hashReached = state.hash;
@@ -387,7 +396,9 @@ export class Replica {
     }
     if (this.fence !== null) return [...this.refounded(answer, answer.content), opened];
     if (this.isSaved) return [...this.founded(answer, answer.content), opened];
-    // Before the unsent text moves over, nothing of the old client may commit any more.
+    // Before the unsent text moves over, nothing of the old client may commit any more. By
+    // then the history may have grown past what we know, and show nothing of its loss.
+    this.wasReplaced = this.isReplacedBy(answer);
     this.raiseFence();
     return [];
   }
@@ -414,8 +425,12 @@ export class Replica {
 
   /** Return the text shown where not all that was confirmed is in the history answered. */
   private returnedOf(answer: OpenAnswer): Effect[] {
-    const replaced = this.known && (this.epoch !== answer.epoch || this.version > answer.version);
-    return replaced ? [returnedText(this.shown.toString())] : [];
+    return this.isReplacedBy(answer) ? [returnedText(this.shown.toString())] : [];
+  }
+
+  private isReplacedBy(answer: OpenAnswer): boolean {
+    const differs = this.epoch !== answer.epoch || this.version > answer.version;
+    return this.wasReplaced || (this.known && differs);
   }
 
   /** Take over the text of another history, with what is unsent on top. */
@@ -424,6 +439,7 @@ export class Replica {
     this.history = answer.epoch;
     this.reached = this.head = answer.version;
     this.hashReached = answer.hash;
+    this.wasReplaced = false;
     this.recent = [];
     this.confirmedText = DocumentText.of(content);
     const after = this.pending.reduce((text, op) => text.apply(op), this.confirmedText);

@@ -53,6 +53,14 @@ export class Authority {
     this.commit("importer-importer", 1, [text]);
   }
 
+  /** Lose the newest entries, as a database may that fails over. */
+  rollBack(version: number): void {
+    this.entries.length = version;
+    this.hashes.length = version + 1;
+    this.clients.clear();
+    this.text = this.entries.reduce((text, entry) => apply(text, entry.op), "");
+  }
+
   private commit(client: string, seq: number, op: Operation): void {
     this.text = apply(this.text, op);
     const entry = { client, seq, op, user: client, at_ms: 0 };

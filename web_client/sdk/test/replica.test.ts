@@ -357,6 +357,31 @@ describe("a replaced history", () => {
     );
   });
 
+  it("is remembered until the fence is answered, though it has grown by then", () => {
+    const p = pair("one");
+    p.a.type("!", 3);
+    p.network.settle();
+    p.a.disconnect();
+    p.b.disconnect();
+    p.authority.rollBack(1);
+    p.a.type("?", 4);
+    p.a.connect();
+    p.a.send();
+    p.a.arrive();
+    p.a.receive(); // shorter than what it has
+    for (const at of [0, 1, 2]) {
+      // Others write on, before the fence arrives.
+      const submit = { epoch: "e1", client: "elsewhere-elsewhere", seq: at + 1, base: 1 + at };
+      p.authority.answer("submit", { ...submit, op: [">"] });
+    }
+    p.b.connect();
+    p.network.settle();
+    expectAll(p, ">>>one?");
+    expect(p.a.effects).toContainEqual(
+      expect.objectContaining({ kind: "returned", origin: "replaced", text: "one!?" }),
+    );
+  });
+
   it("notices that the operation in flight had been committed", () => {
     const p = pair("-");
     p.a.type("1");
