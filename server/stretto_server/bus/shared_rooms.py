@@ -101,25 +101,30 @@ class SharedRooms(socketio.AsyncRedisManager, LocalBus):  # type: ignore[misc]
         packet = SocketPacket(PacketType.EVENT, namespace, None, [str(event), *given])
         encoded = self.server.codec.encode(packet)
         several = isinstance(room, list | tuple | set | frozenset)
-        rooms: list[Room] = list(dict.fromkeys(room)) if several else [room]
-        skip = (skip_sid,) if isinstance(skip_sid, str) else tuple(skip_sid or ())
+        message = EventMessage(
+            namespace,
+            None,
+            encoded.text,
+            encoded.attachments,
+            skip=(skip_sid,) if isinstance(skip_sid, str) else tuple(skip_sid or ()),
+            volatile=volatile,
+        )
+        await self._emit_to(list(dict.fromkeys(room)) if several else [room], message, callback)
+
+    async def _emit_to(
+        self, rooms: list[Room], message: EventMessage, callback: Callable[..., Any] | None
+    ) -> None:
+        """Send an event to rooms, to each in its order; who is in several gets it once."""
         number = 0
         if callback is not None:
-            number = self._callbacks.add(callback, once=node_of(room) is not None)
+            once = len(rooms) == 1 and node_of(rooms[0]) is not None
+            number = self._callbacks.add(callback, once=once)
+            message = message._replace(callback=(self.node, number))
         receivers = 0
         try:
-            for place, one in enumerate(rooms):
+            for place, room in enumerate(rooms):
                 receivers += await self._send_event(
-                    EventMessage(
-                        namespace,
-                        one,
-                        encoded.text,
-                        encoded.attachments,
-                        skip=skip,
-                        but=tuple(rooms[:place]),
-                        volatile=volatile,
-                        callback=(self.node, number) if number else None,
-                    )
+                    message._replace(room=room, but=tuple(rooms[:place]))
                 )
         finally:
             if number and not receivers:
@@ -141,10 +146,10 @@ class SharedRooms(socketio.AsyncRedisManager, LocalBus):  # type: ignore[misc]
         audience: Iterable[Member] = self.audience(event.namespace, event.room)
         if event.but:
             audience = [one for one in audience if not _is_in(one, event.but)]
-        if not audience:
-            return
         if event.callback is not None:
             self._ask_members(event, list(audience))
+            return
+        if not audience:
             return
         encoded = Encoded(event.text, event.attachments)
         name = event.event
@@ -155,9 +160,13 @@ class SharedRooms(socketio.AsyncRedisManager, LocalBus):  # type: ignore[misc]
 
     # Answers.
 
-    def _ask_members(self, event: EventMessage, audience: Iterable[Member]) -> None:
+    def _ask_members(self, event: EventMessage, audience: list[Member]) -> None:
         """Send an event of which somebody wants the answers."""
         assert event.callback is not None
+        if not audience and node_of(event.room) is not None:
+            node, number = event.callback
+            self._keep(self._publish(node_channel(node), encode_ack(AckMessage(number))))
+            return
         packet = self._decoded(event.text, event.attachments)
         for member in audience:
             if member.sid not in event.skip:

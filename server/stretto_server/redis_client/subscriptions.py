@@ -307,6 +307,7 @@ class ClusterSubscriptions:
         primaries = self._cluster.primaries()
         for address in self._lines.keys() - set(primaries):
             await self._lines.pop(address).subscriber.close()
+            self._ear.came()  # perhaps it was the only one missing
         for address in primaries:
             line = self._line(address)
             if self._cluster.owner(line.trial) != address:

@@ -4,15 +4,21 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 import redis
 
 from stretto_server.redis_client.cluster import Cluster, slot_of
 from stretto_server.redis_client.discovery import discover
+from stretto_server.redis_client.link import Address, Login, NotSent
 from stretto_server.redis_client.resp import ReplyError
 from stretto_server.redis_client.servers import Servers
-from stretto_server.redis_client.subscriptions import Subscriptions, subscriptions_of
+from stretto_server.redis_client.subscriptions import (
+    ClusterSubscriptions,
+    Subscriptions,
+    subscriptions_of,
+)
 from stretto_server.redis_client.url import RedisUrl
 from tests.faults.proxy import Way, proxied
 from tests.server.redis_client.test_subscriber import PATIENCE_S, Ear
@@ -192,3 +198,47 @@ async def test_a_primary_that_is_away_comes_back(nodes: list[RedisServer]) -> No
         await asyncio.to_thread(gone.start)
         await until(lambda: set(ear.confirmations[20:]) == lost)
         await until(lambda: subscriptions.connected)
+
+
+class Table:
+    """A cluster as far as subscriptions know it: one node owns all slots."""
+
+    def __init__(self, owner: Address) -> None:
+        self.login = Login()
+        self.at: Address | None = owner
+        self.learned = 0
+
+    def owner(self, _key: str) -> Address | None:
+        return self.at
+
+    def primaries(self) -> list[Address]:
+        return [] if self.at is None else [self.at]
+
+    async def learn(self) -> None:
+        self.learned += 1
+        if self.learned == 1:
+            raise NotSent("not now")
+
+
+async def test_a_node_that_owns_nothing_is_left(tmp_path: Path) -> None:
+    # Sharded channels work without a cluster as well.
+    old, new = RedisServer(tmp_path / "old"), RedisServer(tmp_path / "new")
+    ear, table = Ear(), Table(Address("127.0.0.1", old.port))
+    with running(old, new):
+        subscriptions = ClusterSubscriptions(cast(Cluster, table), ear, 1.0)
+        subscriptions.subscribe(b"a")
+        assert await subscriptions.wait(PATIENCE_S)
+        await ear.until(b"a")
+        table.at = None
+        subscriptions.subscribe(b"b")  # nobody owns it, for now
+        await until(lambda: table.learned > 1)
+        table.at = Address("127.0.0.1", new.port)
+        old.kill()
+        await until(lambda: sorted(ear.confirmations) == [b"a", b"a", b"b"])
+        await until(lambda: subscriptions.connected)
+        assert new.say("SPUBLISH", "a", "x") == new.say("SPUBLISH", "b", "x") == 1
+        comings, failures = ear.comings, len(ear.failures)
+        await until(lambda: ear.comings >= 3)
+        await asyncio.sleep(0.5)
+        assert (len(ear.failures), comings <= ear.comings) == (failures, True)
+        await subscriptions.close()
