@@ -134,6 +134,8 @@ class JournalCopy:
     """That of ``stretto docs export``: the snapshot and what came after it."""
     verdict: str = ""
     """What ``stretto docs verify`` found wrong; empty when all is well."""
+    earlier: Sequence[Mapping[str, Any]] = ()
+    """Lines that were read before the journal forgot them."""
 
 
 @dataclass(frozen=True)

@@ -46,18 +46,32 @@ class NodeProcess(ServerProcess):
     """One node, started again as often as a test likes, on the same port."""
 
     def __init__(
-        self, name: str, folder: Path, environ: Mapping[str, str], *, before: Sequence[str] = ()
+        self,
+        name: str,
+        folder: Path,
+        environ: Mapping[str, str],
+        *,
+        before: Sequence[str] = (),
+        program: Sequence[str] = (),
     ) -> None:
-        """``before`` is put before the command, such as ``prlimit …``."""
+        """``before`` is put before the command; ``program`` serves instead of the launcher."""
         folder.mkdir(parents=True, exist_ok=True)
         port = free_port()
         self.name = name
         self.trigger = Trigger(folder / "order.json")
+        self._before = list(before)
+        self._program = list(program) or [str(LAUNCHER), str(self.trigger.path)]
+        super().__init__([], folder, port)
+        self.set_environ(environ)
+
+    def set_environ(self, environ: Mapping[str, str]) -> None:
+        """Let it start with another environment from now on."""
         # `env` becomes the node: the process is the same.
-        command = ["env", "-i", *(f"{key}={value}" for key, value in environ.items()), *before]
-        command += [sys.executable, "-P", str(LAUNCHER), str(self.trigger.path)]
-        command += ["serve", "--port", str(port), "--data", str(folder)]
-        super().__init__(command, folder, port)
+        pairs = [f"{key}={value}" for key, value in environ.items()]
+        self._command = [
+            *("env", "-i", *pairs, *self._before, sys.executable, "-P", *self._program),
+            *("serve", "--port", str(self.port), "--data", str(self.folder)),
+        ]
 
     @property
     def url(self) -> str:

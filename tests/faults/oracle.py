@@ -20,7 +20,6 @@ from stretto_client.replay.audit import entries_of_history, replay_log
 from stretto_core.entries import Entry, next_hash
 from stretto_core.protocol import NO_HASH
 from tests.faults.evidence import (
-    FIRST_MARKER,
     Acknowledged,
     Adopted,
     ClientLog,
@@ -97,6 +96,7 @@ class History:
     def __init__(self, copy: JournalCopy, clients: Sequence[ClientLog]) -> None:
         self.doc = copy.doc
         self.problems: list[str] = []
+        self._earlier = copy.earlier
         kept = list(copy.lines)
         self.floor = int(kept[0]["version"]) - 1 if kept else 0
         forgotten = self._forgotten(clients)
@@ -111,12 +111,14 @@ class History:
             self.hashes.append(next_hash(self.hashes[-1], entry))
 
     def _forgotten(self, clients: Sequence[ClientLog]) -> list[Mapping[str, object]]:
-        """Return what is below the floor, as the clients saw it; the hashes prove it."""
+        """Return what is below the floor, as it was seen before; the hashes prove it."""
         seen: dict[int, Entry] = {}
         for log in clients:
             for step in log.trail:
                 if isinstance(step, Seen) and step.version <= self.floor:
                     seen.setdefault(step.version, step.entry)
+        for line in self._earlier:
+            seen.setdefault(int(line["version"]), Entry.from_payload(line))
         rows: list[Mapping[str, object]] = []
         reached = NO_HASH
         for version in range(1, self.floor + 1):
@@ -174,6 +176,7 @@ def figures(
         "connections": sum(log.connections for log in evidence.clients),
         "p99_ms": 1000 * p99(acks) if acks else None,
         "recovery_s": recovered,
+        "given_back": sum(len(log.returned) for log in evidence.clients) or None,
     }
 
 
@@ -288,11 +291,12 @@ def apart(evidence: Evidence, histories: Mapping[str, History]) -> Iterator[str]
 
 
 def leaked(evidence: Evidence) -> Iterator[str]:
-    secrets = {log.name for log in evidence.clients} | set(evidence.journals)
     for stranger in evidence.strangers:
+        others = [log for log in evidence.clients if log.doc != stranger.doc]
+        names = {log.name for log in others} | {log.doc for log in others}
+        marks = {mark for log in others for mark in log.made}
         for payload in stranger.heard:
-            told = [name for name in secrets if f'"{name}"' in payload]
-            if told or any(ord(char) >= FIRST_MARKER for char in payload):
+            if any(f'"{name}"' in payload for name in names) or not marks.isdisjoint(payload):
                 yield f"{stranger.name} heard {payload[:120]}"
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +48,8 @@ class Stage:
         self.calm: list[Sample] = []
         self.healed_at: float | None = None
         self.may_lose = False
+        self.earlier: dict[str, JournalCopy] = {}
+        """What was read of documents before their logs were cut."""
         self.figures: dict[str, float | int | None] = {}
 
     # What nodes and the command line connect to.
@@ -136,8 +139,11 @@ class Stage:
     async def evidence(self) -> Evidence:
         logs = [writer.log for writer in self.crowd.writers]
         docs = sorted({log.doc for log in logs})
+        copies = await read_journal(self.journal_url, docs)
+        for doc, earlier in self.earlier.items():
+            copies[doc] = replace(copies[doc], earlier=earlier.lines)
         return Evidence(
-            await read_journal(self.journal_url, docs),
+            copies,
             logs,
             self.strangers,
             self.samples,
@@ -165,6 +171,7 @@ async def staged(
     seed: int = 0,
     store: dict[str, str] | None = None,
     before: Sequence[str] = (),
+    program: Sequence[str] = (),
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stage]:
     """Give a stage whose processes run meanwhile; ``store`` are settings of the store."""
@@ -173,7 +180,8 @@ async def staged(
         await _start_store(stage, stack, nodes, store or {})
         environ = stage.node_environ(settings or {})
         for number in range(nodes):
-            node = NodeProcess(f"n{number}", folder / f"n{number}", environ, before=before)
+            place = folder / f"n{number}"
+            node = NodeProcess(f"n{number}", place, environ, before=before, program=program)
             stage.nodes.append(node)
         if journal == "postgres":
             await operate("migrate", "--journal", stage.journal_url)

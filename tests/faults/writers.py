@@ -163,6 +163,7 @@ class Writer:
         self.ttl_s = ttl_s
         self.mischief = mischief
         self.gone = False
+        self.secret = SECRET
         self._reopens = reopens
         self._filler = filler
         self._reopening: asyncio.Task[LiveDocument] | None = None
@@ -180,7 +181,7 @@ class Writer:
         )
 
     def _token(self) -> str:
-        return issue_token(SECRET, self.log.name, grants=self.grants, ttl_s=self.ttl_s)
+        return issue_token(self.secret, self.log.name, grants=self.grants, ttl_s=self.ttl_s)
 
     def _transport(self, on_event: OnEvent, on_lost: OnLost) -> Transport:
         mischief = self.mischief
@@ -281,7 +282,8 @@ class Writer:
         start = end = self._dice.randint(0, len(text))
         while end < len(text) and end - start < 2 * self._filler and ord(text[end]) < 128:
             end += 1
-        while len(text) > LONGEST and start > 0 and ord(text[start - 1]) < 128:
+        least = max(0, start - 2 * self._filler) if len(text) > LONGEST else start
+        while start > least and ord(text[start - 1]) < 128:
             start -= 1
         if end > start:
             self.document.edit([start, start - end])
@@ -336,12 +338,11 @@ class Crowd:
     def __init__(self, seed: int = 0) -> None:
         self.writers: list[Writer] = []
         self._seed = seed
-        self._numbers: dict[str, Iterator[int]] = {}
+        self._numbers = count()
 
     def add(self, url: str, doc: str, name: str | None = None, **options: Any) -> Writer:
         name = name or f"user-{len(self.writers)}-of-{doc}"
-        numbers = self._numbers.setdefault(doc, count())
-        writer = Writer(url, ClientLog(name, doc), numbers, seed=self._seed, **options)
+        writer = Writer(url, ClientLog(name, doc), self._numbers, seed=self._seed, **options)
         self.writers.append(writer)
         return writer
 
@@ -350,7 +351,7 @@ class Crowd:
 
     def begin(self) -> None:
         for writer in self.writers:
-            if writer._writing is None and _may_write(writer):
+            if writer._writing is None and not writer.gone and _may_write(writer):
                 writer.begin()
 
     async def until(
