@@ -131,7 +131,8 @@ class RedisBus(SharedRooms):
 
     async def join(self, namespace: str, sid: str, room: str) -> None:
         """Let a connection into ``room``; the first one waits until its channel is heard."""
-        if not self._channels.untried(name_of(namespace, room)):
+        occupied = room in self.rooms.get(namespace, ())
+        if occupied or not self._channels.untried(name_of(namespace, room)):
             self.basic_enter_room(sid, namespace, room)
             return
         with contextlib.suppress(ValueError, KeyError):  # it left while it waited

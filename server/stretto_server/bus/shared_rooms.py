@@ -303,7 +303,7 @@ class SharedRooms(socketio.AsyncRedisManager, LocalBus):  # type: ignore[misc]
     async def _enter(self, sid: str, namespace: str, room: Any) -> None:
         """Let a client of this node in, once the room is heard; raises as its namesake does."""
         name = name_of(namespace, room)
-        if not self._channels.untried(name):
+        if room in self.rooms.get(namespace, ()) or not self._channels.untried(name):
             self.basic_enter_room(sid, namespace, room)
             return
         channel = await self._channels.prepare(name)
@@ -347,14 +347,16 @@ class SharedRooms(socketio.AsyncRedisManager, LocalBus):  # type: ignore[misc]
         self, sid: str, namespace: str, room: Any, eio_sid: str | None = None
     ) -> None:
         """Let a member into a room, without waiting for its channel."""
+        occupied = room in self.rooms.get(namespace, ())
         super().basic_enter_room(sid, namespace, room, eio_sid)
-        if room in self.rooms[namespace]:
+        if not occupied and room in self.rooms[namespace]:
             self._channels.occupy(name_of(namespace, room))
 
     def _take_out(self, member: Member, room: Any) -> None:
         super()._take_out(member, room)
-        spaces = [member.namespace] if room is EVERYBODY else self.rooms
-        if not any(room in self.rooms.get(each, ()) for each in spaces):
+        if room in self.rooms.get(member.namespace, ()):
+            return
+        if room is EVERYBODY or not any(room in rooms for rooms in self.rooms.values()):
             self._channels.vacate(name_of(member.namespace, room))
 
 
