@@ -33,9 +33,11 @@ from stretto_server.namespaces.documents import DocumentsNamespace
 from stretto_server.namespaces.rooms import RoomsNamespace
 from stretto_server.namespaces.session import SessionNamespace
 from stretto_server.page import add_guest_tokens, add_page
+from stretto_server.presence.redis_session import RedisSession
 from stretto_server.redis_client.url import RedisUrl
 from stretto_server.rooms import Rooms
 from stretto_server.settings import Settings, SettingsError
+from stretto_server.shared_limits import SharedLimits
 from stretto_server.slow_readers import SlowReaders
 from stretto_server.sockets import Sockets
 from stretto_server.stock_sockets import StockSockets
@@ -159,6 +161,8 @@ class Node:
             connect_timeout=settings.connect_timeout,
             token_grace=settings.token_grace,
         )
+        self.redis = RedisSession(settings.redis_url) if settings.redis_url is not None else None
+        self.shared_limits = self._limit_users()
         self.sockets: Sockets | StockSockets
         if isinstance(self.bus, StockBus):
             self.sockets = StockSockets(settings, self.bus, self.connections)
@@ -197,6 +201,8 @@ class Node:
         await self.journal.start()
         if isinstance(self.bus, RedisBus):
             await self.bus.start()
+        if self.redis is not None:
+            await self.redis.start()
         self.documents.start()
         self._expiring = asyncio.create_task(expire_clients(self.journal))
         self.health.state = NodeState.READY
@@ -238,9 +244,25 @@ class Node:
         if self._expiring is not None:
             self._expiring.cancel()
             await asyncio.wait([self._expiring])
+        if self.shared_limits is not None:
+            await self.shared_limits.stop()
+        if self.redis is not None:
+            await self.redis.close()
         await self.journal.close()
         if isinstance(self.bus, RedisBus):  # the last: the journal may tell of something yet
             await self.bus.close()
+
+    def _limit_users(self) -> SharedLimits | None:
+        """Count what users spend, and let other nodes hear of it."""
+        allowances = self.connections.allowances
+        if allowances is None:
+            return None
+        allowances.on_refused = self.metrics.limited
+        if self.redis is None:
+            return None
+        shared = SharedLimits(self.redis)
+        allowances.on_worth = shared.report
+        return shared
 
     async def _wait_for_clients(self, longest_s: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -13,7 +13,7 @@ from typing import Final
 from stretto_core.errors import Forbidden, TokenExpired, Unauthenticated, Unavailable
 from stretto_core.protocol import Limits
 from stretto_server.auth import Principal
-from stretto_server.limits import Census, Rates
+from stretto_server.limits import Allowances, Census, Rates
 
 LONGEST_TIMER_S: Final = 12 * 3600.0
 """Timers further away are set in steps; event loops do not take arbitrarily long ones."""
@@ -71,7 +71,8 @@ class Connections:
         self, limits: Limits, *, rate_limits: bool, connect_timeout: float, token_grace: float
     ) -> None:
         self._limits = limits
-        self._rate_limits = rate_limits
+        self.allowances = Allowances(limits) if rate_limits else None
+        """What users may do; None lets everything through."""
         self._connect_timeout = connect_timeout
         self._token_grace = token_grace
         self._by_engine_sid: dict[str, Connection] = {}
@@ -105,7 +106,7 @@ class Connections:
         if not self._strangers.enter(address, self._limits.address_unauthenticated):
             self._addresses.leave(address)
             return None
-        rates = Rates(self._limits if self._rate_limits else None)
+        rates = Rates(None if self.allowances is None else self._limits)
         connection = Connection(engine_sid, address, rates)
         self._by_engine_sid[engine_sid] = connection
         connection.set_timer(self._connect_timeout, lambda: self._run(self.on_overdue, connection))
@@ -125,6 +126,8 @@ class Connections:
             self._strangers.leave(connection.address)
         else:
             self._users.leave(connection.principal.user.id)
+            if self.allowances is not None:
+                self.allowances.leave(connection.principal.user.id)
 
     def of_engine(self, engine_sid: str) -> Connection | None:
         """Return the connection of a transport."""
@@ -156,6 +159,8 @@ class Connections:
             if not self._users.enter(principal.user.id, self._limits.user_connections):
                 raise Unavailable("this user has too many connections")
             self._strangers.leave(connection.address)
+            if self.allowances is not None:
+                connection.rates.share(self.allowances.enter(principal.user.id))
         elif connection.principal.user.id != principal.user.id:
             raise Forbidden("another user's token on the same connection")
         connection.principal = principal

@@ -34,5 +34,9 @@ class Metrics:
             "rate_limited", "Requests refused by a rate limit.", "scope"
         )
 
+    def limited(self, scope: str) -> None:
+        """Count a request refused by a rate limit of this ``node``, or of the ``cluster``."""
+        self.rate_limited.labels(scope).inc()
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"stretto_{name}", text, labels, registry=self.registry)

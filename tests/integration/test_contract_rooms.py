@@ -130,7 +130,7 @@ async def test_find_asks_for_everything_at_once(dial: Dial) -> None:
 
 
 async def test_a_connection_has_so_many_documents_and_rooms(dial: Dial) -> None:
-    packets, other = await dial(), await dial()
+    packets, other = await dial(), await dial(sub="bob")
     for number in range(50):
         await packets.ok(DOCS, "open", doc=f"d{number}", client=client_id())
     assert await packets.code(DOCS, "open", {"doc": "d50", "client": client_id()}) == "too_large"

@@ -5,7 +5,16 @@ import pytest
 from stretto_core.errors import RateLimited
 from stretto_core.protocol import BURST_S, Budget, Limits
 from stretto_server import limits as module
-from stretto_server.limits import ABUSE_FORGIVEN_PER_S, ABUSE_REFUSALS, Census, Rates
+from stretto_server.limits import (
+    ABUSE_FORGIVEN_PER_S,
+    ABUSE_REFUSALS,
+    FORGET_S,
+    HERE,
+    Allowance,
+    Allowances,
+    Census,
+    Rates,
+)
 
 
 class Clock:
@@ -56,6 +65,53 @@ def test_without_limits_everything_passes(clock: Clock) -> None:
     rates = Rates(None)
     for _ in range(10_000):
         rates.spend(Budget.OPS)
+
+
+def test_connections_of_a_user_share_what_it_may_do(clock: Clock) -> None:
+    allowances = Allowances(Limits(ops_per_s=10))
+    refused: list[str] = []
+    allowances.on_refused = refused.append
+    one, other = (Rates(Limits(ops_per_s=10)) for _ in range(2))
+    for rates in (one, other):
+        rates.share(allowances.enter("ann"))
+    for _ in range(5 * BURST_S):
+        one.spend(Budget.OPS)
+        other.spend(Budget.OPS)
+    for rates in (one, other):
+        with pytest.raises(RateLimited):
+            rates.spend(Budget.OPS)
+    assert refused == [HERE, HERE]
+    stranger = Rates(Limits(ops_per_s=10))
+    stranger.share(allowances.enter("bob"))
+    stranger.spend(Budget.OPS)
+
+
+def test_a_second_s_worth_is_told_once(clock: Clock) -> None:
+    allowances = Allowances(Limits(ops_per_s=10))
+    told: list[Allowance] = []
+    allowances.on_worth = told.append
+    rates = Rates(Limits(ops_per_s=10))
+    rates.share(allowances.enter("ann"))
+    for _ in range(39):
+        rates.spend(Budget.OPS)
+    assert [one.user for one in told] == ["ann", "ann"]
+    assert told[0].buckets[Budget.OPS].pay() == 20
+
+
+def test_coming_back_fills_no_bucket_and_who_stays_away_is_forgotten(clock: Clock) -> None:
+    allowances = Allowances(Limits(ops_per_s=10))
+    first = allowances.enter("ann")
+    allowances.leave("ann")
+    clock.now += FORGET_S - 1
+    assert allowances.enter("ann") is first
+    clock.now += 2
+    allowances.enter("bob")
+    assert len(allowances) == 2
+    allowances.leave("ann")
+    allowances.leave("bob")
+    clock.now += FORGET_S
+    assert allowances.enter("ann") is not first
+    assert len(allowances) == 1
 
 
 def test_many_refusals_in_a_row_are_abuse(clock: Clock) -> None:
