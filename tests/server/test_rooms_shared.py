@@ -282,9 +282,10 @@ async def test_whoever_joins_misses_no_change(wide: Two, seed: int) -> None:
 
     async def come(client: Client) -> None:
         await asyncio.sleep(source.random() * 0.08)
+        await client.join()
         while not done:
-            await client.join()
             await asyncio.sleep(source.random() * 0.02)
+            await client.join()
 
     comers = [asyncio.create_task(come(client)) for client in clients[3:]]
     await asyncio.gather(*map(write, clients[:3]))
