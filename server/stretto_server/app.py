@@ -194,6 +194,7 @@ class Node:
         }
         self.connections.on_expired = self.session.token_expired
         self.connections.on_overdue = self._end
+        self._watch()
         self._expiring: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -252,6 +253,21 @@ class Node:
         if isinstance(self.bus, RedisBus):  # the last: the journal may tell of something yet
             await self.bus.close()
 
+    def _watch(self) -> None:
+        """Let the metrics tell what is counted elsewhere."""
+        metrics = self.metrics
+        metrics.watch("connections", "Clients that are connected.", lambda: len(self.connections))
+        metrics.watch("open_documents", "Documents in memory.", self.documents.count_open)
+        if isinstance(self.sockets, Sockets):
+            engine = self.sockets.eio
+            metrics.watch_counts(
+                "connections_closed",
+                "Connections closed for what their client sent, or did not read.",
+                "reason",
+                lambda: {str(one): count for one, count in engine.violations.items()}
+                | {"reads_nothing": engine.aborted},
+            )
+
     def _limit_users(self) -> SharedLimits | None:
         """Count what users spend, and let other nodes hear of it."""
         allowances = self.connections.allowances
@@ -287,6 +303,7 @@ def create_app(settings: Settings) -> web.Application:
     node.sockets.attach(app)
     add_document_api(app, node.documents, node.context.verifier)
     node.health.add_routes(app)
+    node.metrics.add_route(app)
     if settings.dev:
         add_guest_tokens(app, settings)
     add_page(app)

@@ -96,6 +96,10 @@ class Documents:
             authority = document.actor.authority
             return DocumentState(authority.epoch, authority.version, authority.hash, authority.text)
 
+    def count_open(self) -> int:
+        """Return how many documents are in memory."""
+        return sum(1 for _ in self._registry)
+
     async def edit(self, doc: str, op: Sequence[int | str], *, base: int | None = None) -> int:
         """Commit an operation, live for everyone; return its version once it is durable.
 
