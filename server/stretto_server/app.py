@@ -33,8 +33,10 @@ from stretto_server.namespaces.documents import DocumentsNamespace
 from stretto_server.namespaces.rooms import RoomsNamespace
 from stretto_server.namespaces.session import SessionNamespace
 from stretto_server.page import add_guest_tokens, add_page
+from stretto_server.presence.redis import RedisPresence
 from stretto_server.presence.redis_session import RedisSession
 from stretto_server.redis_client.url import RedisUrl
+from stretto_server.room_store.redis import RedisRoomStore
 from stretto_server.rooms import Rooms
 from stretto_server.settings import Settings, SettingsError
 from stretto_server.shared_limits import SharedLimits
@@ -162,6 +164,11 @@ class Node:
             token_grace=settings.token_grace,
         )
         self.redis = RedisSession(settings.redis_url) if settings.redis_url is not None else None
+        self.presence = (
+            RedisPresence(self.redis, self.name, idle_ttl=settings.room_idle_ttl)
+            if self.redis is not None
+            else None
+        )
         self.shared_limits = self._limit_users()
         self.sockets: Sockets | StockSockets
         if isinstance(self.bus, StockBus):
@@ -174,8 +181,15 @@ class Node:
             settings.limits,
             history_hours=settings.history_hours,
             metrics=self.metrics,
+            presence=self.presence,
         )
-        self.rooms = Rooms(self.bus, settings.limits, idle_ttl=settings.room_idle_ttl)
+        self.rooms = Rooms(
+            self.bus,
+            settings.limits,
+            idle_ttl=settings.room_idle_ttl,
+            store=self._shared_rooms(),
+            presence=self.presence,
+        )
         self.context = Context(self.sockets, self.bus, self.connections, _verifier(settings))
         self.context.rights_changed = (self.documents.rights_changed, self.rooms.rights_changed)
         self.session = SessionNamespace(
@@ -204,6 +218,8 @@ class Node:
             await self.bus.start()
         if self.redis is not None:
             await self.redis.start()
+        if self.presence is not None:
+            self.presence.start()
         self.documents.start()
         self._expiring = asyncio.create_task(expire_clients(self.journal))
         self.health.state = NodeState.READY
@@ -240,6 +256,8 @@ class Node:
     async def stop(self) -> None:
         """Stop every task and close the journal."""
         await self.sockets.stop()
+        if self.presence is not None:
+            await self.presence.stop()
         self.rooms.stop()
         await self.documents.stop()
         if self._expiring is not None:
@@ -264,9 +282,17 @@ class Node:
                 "connections_closed",
                 "Connections closed for what their client sent, or did not read.",
                 "reason",
-                lambda: {str(one): count for one, count in engine.violations.items()}
-                | {"reads_nothing": engine.aborted},
+                lambda: (
+                    {str(one): count for one, count in engine.violations.items()}
+                    | {"reads_nothing": engine.aborted}
+                ),
             )
+
+    def _shared_rooms(self) -> RedisRoomStore | None:
+        """Return where several nodes keep their rooms."""
+        if self.redis is None or self.presence is None:
+            return None
+        return RedisRoomStore(self.redis, self.presence, self.settings.limits)
 
     def _limit_users(self) -> SharedLimits | None:
         """Count what users spend, and let other nodes hear of it."""

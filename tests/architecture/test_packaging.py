@@ -39,5 +39,6 @@ def test_changelog_and_metadata_agree_on_the_version() -> None:
 
 
 def test_requirements_and_procfile_start_the_server() -> None:
-    assert (ROOT / "requirements.txt").read_text().strip() == ".[server]"
-    assert (ROOT / "Procfile").read_text().strip() == "web: stretto serve"
+    assert (ROOT / "requirements.txt").read_text().strip() == ".[server,postgres]"
+    processes = (ROOT / "Procfile").read_text().splitlines()
+    assert processes == ["web: stretto serve", "release: stretto migrate"]
