@@ -177,3 +177,36 @@ async def test_a_node_without_members_hears_nothing_of_a_document(
     await ann.saved()
     await asyncio.sleep(0.1)
     assert [channel for channel in heard if b"notes/alone" in channel] == []
+
+
+async def test_members_and_cursors_are_seen_from_both_nodes(
+    clients: list[RealtimeClient],
+) -> None:
+    ann, bob = [await client.open("notes/people") for client in clients]
+    await ann.insert(0, "here")
+    await equal(ann, bob)
+    await ann.set_cursor([(1, 3)])
+    async with asyncio.timeout(10):
+        while sorted(member["user"]["id"] for member in bob.members) != ["ann", "bob"]:
+            await asyncio.sleep(0.01)
+        while not any(cursor.ranges for cursor in bob.cursors):
+            await asyncio.sleep(0.01)
+    await clients[0].close()
+    async with asyncio.timeout(10):
+        while [member["user"]["id"] for member in bob.members] != ["bob"]:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_room_is_one_room_on_both_nodes(clients: list[RealtimeClient]) -> None:
+    one = await clients[0].room("lobby", status="here")
+    other = await clients[1].room("lobby")
+    heard: list[Any] = []
+    clients[1].on("room.message", heard.append)
+    await one.set_state({"step": 1})
+    await one.send("greeting", {"data": b"\x00\xff"})
+    async with asyncio.timeout(10):
+        while other.state != {"step": 1} or not heard or len(other.members) < 2:
+            await asyncio.sleep(0.01)
+    assert heard[0]["data"] == {"data": b"\x00\xff"}
+    found = await clients[1].find_rooms(min_members=2)
+    assert [(room["room"], room["members"]) for room in found] == [("lobby", 2)]
