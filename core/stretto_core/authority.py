@@ -8,7 +8,7 @@ lost race is ``learn`` and ``stage`` again.
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from stretto_core.entries import ClientRecord, Entry, next_hash, seal
+from stretto_core.entries import ClientRecord, Entry, hashes_after, seal
 from stretto_core.errors import (
     EpochChanged,
     Forbidden,
@@ -216,17 +216,20 @@ class Authority:
         dropped = self.horizon - before
         del self._entries[:dropped], self._hashes[:dropped], self._lengths[:dropped]
 
-    def learn(self, entries: Sequence[Entry]) -> None:
-        """Take in entries that are durable already: from loading, or committed elsewhere."""
-        reached, length = self.hash, self.length
+    def learn(self, entries: Sequence[Entry], hashes: Sequence[str] | None = None) -> None:
+        """Take in entries that are durable already: from loading, or committed elsewhere.
+
+        ``hashes`` are the history hashes after them, where the caller has them.
+        """
+        length = self.length
         run = Run()
-        hashes, lengths = [], []
+        lengths = []
         for entry in entries:
             run.append(entry.op, *splice_of(entry.op))
-            reached = next_hash(reached, entry)
-            hashes.append(reached)
             length += length_change(entry.op)
             lengths.append(length)
+        if hashes is None:
+            hashes = hashes_after(self.hash, entries)
         self._take(entries, hashes, lengths, run)
 
     def commit(self, staged: Staged) -> None:

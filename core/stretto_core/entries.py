@@ -1,6 +1,6 @@
 """Entries of a document's log, their JSON, and the hash that chains them to a history."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from hashlib import sha256
 from json.encoder import encode_basestring
@@ -73,6 +73,15 @@ def next_hash(previous: str, entry: Entry) -> str:
     """
     text = f"[{_quoted(entry.client)},{entry.seq},{operation_json(entry.op)}]"
     return sha256(bytes.fromhex(previous) + text.encode()).hexdigest()[:16]
+
+
+def hashes_after(reached: str, entries: Iterable[Entry]) -> list[str]:
+    """Return the history hash after each of ``entries``, which follow the hash ``reached``."""
+    hashes = []
+    for entry in entries:
+        reached = next_hash(reached, entry)
+        hashes.append(reached)
+    return hashes
 
 
 def seal(previous: str, entry: Entry) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from stretto_core.authority import Authority
-from stretto_core.entries import Entry, next_hash
+from stretto_core.entries import Entry, hashes_after
 from stretto_core.values import value
 
 
@@ -45,13 +45,19 @@ class Frame:
 
 def judge_frame(authority: Authority, frame: Frame) -> News:
     """Compare a frame with what is known. NEXT: take in :func:`news_of` it."""
+    return judge_with_hashes(authority, frame)[0]
+
+
+def judge_with_hashes(authority: Authority, frame: Frame) -> tuple[News, Sequence[str]]:
+    """Do as :func:`judge_frame`; return the history hashes after the news as well."""
     if frame.epoch != authority.epoch:
-        return News.OTHER
+        return News.OTHER, ()
     if frame.version <= authority.version:
-        return _judge_known(authority, frame.version, frame.hash)
+        return _judge_known(authority, frame.version, frame.hash), ()
     if frame.entries is None or frame.first > authority.version + 1:
-        return News.GAP
-    return News.NEXT if continues(authority, news_of(authority, frame), frame.hash) else News.OTHER
+        return News.GAP, ()
+    hashes = hashes_after(authority.hash, news_of(authority, frame))
+    return News.NEXT if hashes[-1:] == [frame.hash] else News.OTHER, hashes
 
 
 def judge_head(authority: Authority, epoch: str, version: int, digest: str, asked_at: int) -> News:
@@ -73,10 +79,7 @@ def news_of(authority: Authority, frame: Frame) -> Sequence[Entry]:
 
 def continues(authority: Authority, entries: Sequence[Entry], digest: str) -> bool:
     """Tell whether ``entries`` lead from the head to the history hash ``digest``."""
-    reached = authority.hash
-    for entry in entries:
-        reached = next_hash(reached, entry)
-    return reached == digest
+    return [authority.hash, *hashes_after(authority.hash, entries)][-1] == digest
 
 
 def _judge_known(authority: Authority, version: int, digest: str) -> News:

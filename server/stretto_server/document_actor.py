@@ -14,7 +14,6 @@ two batches, and whatever does not continue the history is read from the journal
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from stretto_core.protocol import Limits
 from stretto_server.bus.interface import Bus
 from stretto_server.document_hearing import ANEW_MS, Hearing
 from stretto_server.document_log import DocumentLog, HistoryLost, now_ms
+from stretto_server.document_pace import Pace
 from stretto_server.document_queue import (
     Admission,
     Admitted,
@@ -59,13 +59,7 @@ from stretto_server.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-FANOUT_PER_S: Final = 20_000
-"""Frames times members that one document may send a second before it starts to gather."""
-GATHER_S: Final = 0.02
-GATHER_OPS: Final = 64
-
 BATCH_BUDGET_S: Final = 2.0
-RACES_BEFORE_PAUSE: Final = 3
 
 
 def _nothing(_problem: Exception) -> None:
@@ -106,6 +100,7 @@ class DocumentActor:
         self._metrics = metrics
         self._shared = bus.shared
         self._hearing = Hearing(self.log, metrics)
+        self._pace = Pace(self.authority.version)
         self._loop = asyncio.get_running_loop()
         self._queue = DocumentQueue()
         self._busy = False
@@ -192,6 +187,9 @@ class DocumentActor:
             self._confused(error)
         if self._hearing.must_look:
             self._wake()
+        if self._timer is not None:  # others had the turn that was left to them
+            self._timer.cancel()
+            self._go_on()
 
     def look(self) -> "asyncio.Future[None]":
         """Read from the journal what is not known here yet, behind what is under way.
@@ -276,11 +274,14 @@ class DocumentActor:
                 one.set_result(None)
 
     def _pause(self) -> float:
-        """Return how long to gather where frames to many members would follow too fast."""
-        interval = self.audience / FANOUT_PER_S
-        if interval <= 0.001 or len(self._queue) >= GATHER_OPS:
-            return 0.0
-        return self.log.last_frame_at + min(GATHER_S, interval) - time.monotonic()
+        """Return how long to wait before the next batch."""
+        return self._pace.wait(
+            self.authority.version,
+            time.monotonic(),
+            audience=self.audience,
+            queued=len(self._queue),
+            last_frame_at=self.log.last_frame_at,
+        )
 
     def _begin(self, batch: list[Submitted]) -> bool:
         """Stage and append a batch; tell whether there is something to wait for."""
@@ -295,6 +296,7 @@ class DocumentActor:
         try:
             staged = self.authority.stage(submissions, now_ms())
             if staged.entries:
+                self._pace.began(time.monotonic())
                 result = asyncio.ensure_future(self.log.append(staged))
                 self._appending = _Appending(batch, staged, result)
                 result.add_done_callback(self._appended)
@@ -320,12 +322,17 @@ class DocumentActor:
             self._take_time(batch, self._commit(batch, appending))
             return
         try:
-            self.log.take_in(staged)
-            self.log.send(staged.base + 1, staged.entries)
+            self._take_in(staged)
             resolve(batch, staged.outcomes)
         except Exception as error:
             self._failed(batch, error)
         self._go_on()
+
+    def _take_in(self, staged: Staged) -> None:
+        """Change the text and send it on: what was staged is durable."""
+        self.log.take_in(staged)
+        self._pace.committed(staged.base, self.authority.version, time.monotonic())
+        self.log.send(staged.base + 1, staged.entries)
 
     def _take_time(self, waiting: Sequence[Waiting], work: Awaitable[None]) -> None:
         """Do in a task what has to wait, then go on."""
@@ -390,14 +397,11 @@ class DocumentActor:
             if self._shared and self._is_behind([item.submission for item in batch]):
                 await self.log.catch_up()
         deadline = time.monotonic() + BATCH_BUDGET_S
-        races = 0
         while not await self._try_commit(batch, appending):
+            # At once: whoever lost knows as much as the winner does, but not for long.
             appending = None
-            races += 1
             if time.monotonic() > deadline:
                 raise Busy("too many races were lost")
-            if races > RACES_BEFORE_PAUSE:
-                await asyncio.sleep(random.uniform(0, 0.005))
 
     async def _try_commit(self, batch: Sequence[Submitted], appending: _Appending | None) -> bool:
         """Stage and append once; False when others were faster and it must be staged anew."""
@@ -410,6 +414,7 @@ class DocumentActor:
             await self.log.reach_back(submissions)
             staged = self.authority.stage(submissions, now_ms())
             if staged.entries:
+                self._pace.began(time.monotonic())
                 result = await self.log.append(staged)
         if isinstance(result, Conflict):
             self._metrics.journal_conflicts.inc()
@@ -418,8 +423,7 @@ class DocumentActor:
         if isinstance(result, StaleClient):
             self.authority.enroll(result.client, result.record)
             return False
-        self.log.take_in(staged)
-        self.log.send(staged.base + 1, staged.entries)
+        self._take_in(staged)
         resolve(batch, staged.outcomes)
         return True
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from stretto_core.authority import Authority, Staged, Submission
-from stretto_core.entries import ClientRecord, Entry
+from stretto_core.entries import ClientRecord, Entry, hashes_after
 from stretto_core.errors import EpochChanged, NotFound, StrettoError, VersionAhead, VersionGone
-from stretto_core.following import Frame, News, continues, judge_frame, news_of
+from stretto_core.following import Frame, News, judge_with_hashes, news_of
 from stretto_core.protocol import DOCS, PAGE_BYTES, PAGE_ENTRIES, Limits, ServerEvent
 from stretto_server.bus.interface import Bus
 from stretto_server.journal.interface import (
@@ -33,6 +33,8 @@ SNAPSHOT_OPS: Final = 500
 SNAPSHOT_CHARS: Final = 256 * 1024
 MEMORY_VERSIONS: Final = 2_000
 """Older entries are read from the journal when somebody needs them."""
+HASH_IN_FRAME: Final = slice(-18, -2)
+"""Where a frame of entries, which ends with ``"hash":"…"}``, has it."""
 
 
 class HistoryLost(Exception):
@@ -83,12 +85,16 @@ class DocumentLog:
         self._deliver = bus.deliver_json
         self._journal = journal
         self._frame_head = f'{{"doc":{json.dumps(doc)},"epoch":{json.dumps(loaded.head.epoch)}'
+        self._frame_start = self._frame_head.encode()
+        self._appended_last = b""
+        """The history hash after what was staged last, as it ends a frame."""
         self._since_snapshot = _SinceSnapshot(loaded.snapshot.version)
         self._snapshotting: asyncio.Task[None] | None = None
 
     def append(self, staged: Staged) -> Awaitable[AppendResult]:
         """Write what was staged to the journal. Raises what the journal raises."""
         authority = self.authority
+        self._appended_last = staged.hashes[-1].encode()
         return self._journal.append(
             self.doc,
             authority.epoch,
@@ -108,10 +114,11 @@ class DocumentLog:
 
         Raises HistoryLost where that does not lead to the history hash ``digest``.
         """
-        if not continues(self.authority, entries, digest):
+        hashes = hashes_after(self.authority.hash, entries)
+        if [self.authority.hash, *hashes][-1] != digest:
             raise HistoryLost(f"the history after version {self.authority.version} differs")
         first = self.authority.version + 1
-        self.authority.learn(entries)
+        self.authority.learn(entries, hashes)
         self._trim()
         self.send(first, entries)
 
@@ -119,13 +126,23 @@ class DocumentLog:
         """Take in what won the race. Raises HistoryLost."""
         self.learn(lost.missed, lost.head.hash)
 
+    def knows(self, message: bytes) -> bool:
+        """Tell by its ends whether a frame says nothing new, as this node's own do.
+
+        What is being appended counts as known: of that the journal answers.
+        """
+        digest = message[HASH_IN_FRAME]
+        if digest != self._appended_last and digest != self.authority.hash.encode():
+            return False
+        return message.startswith(self._frame_start)
+
     def hear(self, frame: Frame) -> News:
         """Take in what another node says it committed, if that is what comes next."""
-        news = judge_frame(self.authority, frame)
+        news, hashes = judge_with_hashes(self.authority, frame)
         if news is News.NEXT:
             entries = news_of(self.authority, frame)
             whole = frame.first == self.authority.version + 1
-            self.authority.learn(entries)
+            self.authority.learn(entries, hashes)
             self._trim()
             if whole:  # relayed as it came
                 self.last_frame_at = time.monotonic()

@@ -125,6 +125,8 @@ class OpenDocument:
         if message[:1] == b"p":
             self.roster.hear(message)
             return
+        if self.actor.log.knows(message):
+            return
         try:
             told = read_frame(message)
         except ValueError:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stretto_core.entries import ClientRecord, Entry, next_hash, operation_json, seal
+from stretto_core.entries import ClientRecord, Entry, hashes_after, next_hash, operation_json, seal
 from stretto_core.ot import Operation
 from stretto_core.protocol import NO_HASH
 
@@ -73,6 +73,13 @@ def test_hashes_chain() -> None:
     for op, _ in EXPECTED.values():
         reached = next_hash(reached, entry(op))
     assert reached == "f9bfc1e8ed101ee2"
+
+
+def test_hashes_of_entries_in_a_row() -> None:
+    entries = [entry(op) for op, _ in EXPECTED.values()]
+    assert hashes_after(NO_HASH, entries)[-1] == "f9bfc1e8ed101ee2"
+    assert len(hashes_after(NO_HASH, entries)) == len(entries)
+    assert hashes_after(NO_HASH, []) == []
 
 
 def test_user_and_time_are_not_hashed() -> None:

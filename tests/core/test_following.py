@@ -10,6 +10,7 @@ from stretto_core.following import (
     continues,
     judge_frame,
     judge_head,
+    judge_with_hashes,
     news_of,
 )
 from stretto_core.protocol import NO_HASH, Limits
@@ -54,6 +55,13 @@ def test_a_frame_is_compared_with_what_is_known(heard: Frame, news: News) -> Non
     authority = known_up_to(3)
     assert judge_frame(authority, heard) is news
     assert (authority.version, authority.hash) == (3, HASHES[3])
+
+
+def test_the_hashes_of_news_are_told_once() -> None:
+    authority = known_up_to(3)
+    assert judge_with_hashes(authority, frame(2, 5)) == (News.NEXT, HASHES[4:6])
+    authority.learn(ENTRIES[3:], HASHES[4:6])
+    assert [authority.hash_at(version) for version in range(6)] == HASHES
 
 
 def test_only_what_is_not_known_is_new() -> None:

@@ -22,7 +22,7 @@ from stretto_core.errors import (
 )
 from stretto_core.following import Frame
 from stretto_core.protocol import Limits
-from stretto_server import document_hearing, document_log, document_queue
+from stretto_server import document_hearing, document_log, document_pace, document_queue
 from stretto_server.document_actor import DocumentActor
 from stretto_server.journal import frames
 from stretto_server.journal.frames import read_frame
@@ -122,6 +122,24 @@ async def test_a_lost_race_is_rebased_and_sent_on(desk: Desk) -> None:
     assert await desk.submit(ANN, 2, 1, 3, "Y") == 3
     assert desk.bus.texts() == [[["abc"]], [[3, "X"]], [[3, "Y"]]]
     assert desk.actor.authority.text == "abcYX"
+
+
+async def test_races_lost_in_a_row_are_run_again_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    races, real = iter(range(20)), desk.journal.append
+
+    async def raced(*batch: Any, **about: Any) -> Any:
+        if next(races, None) is not None:
+            await desk.elsewhere("x")
+        return await real(*batch, **about)
+
+    async def pause(_seconds: float) -> None:
+        raise AssertionError("whoever pauses loses again")
+
+    monkeypatch.setattr(desk.journal, "append", raced)
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    assert await desk.submit(ANN, 1, 0, "a") == 21
 
 
 async def test_a_race_lost_to_the_own_resend_is_answered_once(desk: Desk) -> None:
@@ -473,6 +491,24 @@ async def test_frames_wait_for_the_append_under_way(nodes: Nodes) -> None:
     assert nodes.texts()[0] == nodes.texts()[1]
     assert sorted(nodes.texts()[0]) == ["a", "b"]
     assert nodes.heard(0) == nodes.heard(1) == [(1, 1), (2, 2)]
+
+
+async def test_other_nodes_that_commit_get_the_next_turn(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document_pace, "GATHER_S", 3600.0)
+    monkeypatch.setattr(document_pace, "TURN_APPENDS", 1e12)
+    await nodes.submit(1, BOB, 1, 0, "b")
+    await settle(nodes)
+    assert await nodes.submit(0, ANN, 1, 1, "a") == 2
+    next_one = nodes.submit(0, ANN, 2, 2, "c")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not next_one.done()
+    assert await asyncio.wait_for(nodes.submit(1, BOB, 2, 1, "d"), 10) == 3
+    nodes.hub.deliver()
+    assert await asyncio.wait_for(next_one, 10) == 4
+    assert nodes.problems == []
 
 
 async def test_too_many_waiting_frames_are_read_instead(

@@ -8,7 +8,7 @@ import pytest
 from stretto_core.authority import Submission
 from stretto_core.errors import Unavailable
 from stretto_core.protocol import Limits
-from stretto_server import document_log
+from stretto_server import document_log, wire_json
 from stretto_server.document_log import DocumentLog
 from stretto_server.journal.interface import Appended, OutcomeUnknown, Snapshot
 from tests.server.stubs import RecordingBus, UnreliableJournal
@@ -47,6 +47,25 @@ async def test_a_frame_is_what_the_contract_says() -> None:
     payload = {"doc": DOC, "epoch": "epoch", "from": 1, "ops": [entry], "hash": log.authority.hash}
     assert frame == (f"doc:{DOC}", "ops", payload)
     assert json.loads(json.dumps(frame[2])) == payload
+
+
+async def test_what_a_frame_says_is_known_by_its_ends() -> None:
+    bus = RecordingBus()
+    log = await log_of(UnreliableJournal(), bus)
+    await commit(log, "a")
+    await commit(log, "b")
+    first, second = (wire_json.dump(payload) for _, _, payload in bus.frames)
+    assert log.knows(second)
+    assert not log.knows(first)  # known, but not by this
+    assert not log.knows(second.replace(b'"epoch":"epoch"', b'"epoch":"other"'))
+    assert not log.knows(second.replace(log.authority.hash.encode(), b"0123456789abcdef"))
+    assert not log.knows(b"p{}")
+    submission = Submission("epoch", ANN, 3, 2, ["c"], "ann")
+    staged = log.authority.stage([submission], 5)
+    appending = log.append(staged)
+    own = second.replace(log.authority.hash.encode(), staged.hashes[-1].encode())
+    assert log.knows(own)  # heard before the journal's answer
+    assert await appending == Appended()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from stretto_core.errors import (
     VersionGone,
 )
 from stretto_core.protocol import DOCS, NO_HASH, NO_HISTORY, Limits
-from stretto_server import document_log
+from stretto_server import document_log, open_document, wire_json
 from stretto_server.auth import Principal, Role, user_of
 from stretto_server.connections import Connection
 from stretto_server.document_actor import DocumentActor
@@ -66,6 +66,18 @@ async def test_seats_are_counted_and_kept(document: OpenDocument) -> None:
     assert "notes" not in bob.documents
     await document.seat(carl, CLIENT, Role.EDITOR, "m4")
     assert [member.id for member in document.roster.members] == ["m1", "m4"]
+
+
+async def test_the_nodes_own_frames_are_not_read_again(
+    document: OpenDocument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = document._bus
+    assert isinstance(bus, RecordingBus)
+    own = wire_json.dump(bus.frames[-1][2])
+    monkeypatch.setattr(open_document, "read_frame", None)
+    document.hear(own)
+    with pytest.raises(TypeError):
+        document.hear(own.replace(b"epoch", b"other"))
 
 
 async def test_dismissing_tells_why(document: OpenDocument) -> None:

@@ -86,11 +86,11 @@ def read_frame(message: bytes) -> Told:
     """
     try:
         text = message.decode()
-        payload = wire_json.loads(text)
+        payload = wire_json.parse(text)
         if "deleted" in payload or "replaced" in payload:
             return Replaced(_text(payload["epoch"]), "deleted" in payload)
         return _frame(payload, text)
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"no message about a document: {error!r}") from None
 
 

@@ -1,0 +1,60 @@
+"""When the next batch begins: at once, unless members or other nodes need a moment."""
+
+import pytest
+
+from stretto_server.document_pace import FANOUT_PER_S, GATHER_OPS, GATHER_S, TURN_APPENDS, Pace
+
+TOOK = 0.001
+
+
+def wait(
+    pace: Pace,
+    version: int,
+    now: float,
+    *,
+    audience: int = 2,
+    queued: int = 1,
+    last_frame_at: float = 0.0,
+) -> float:
+    return pace.wait(version, now, audience=audience, queued=queued, last_frame_at=last_frame_at)
+
+
+def commit(pace: Pace, base: int, version: int, now: float, took: float = TOOK) -> None:
+    pace.began(now - took)
+    pace.committed(base, version, now)
+
+
+def test_a_node_alone_waits_for_nothing() -> None:
+    pace = Pace(7)
+    assert wait(pace, 7, 0.0) <= 0
+    commit(pace, 7, 9, 1.0)
+    commit(pace, 9, 10, 1.01)
+    assert wait(pace, 10, 1.01) <= 0
+
+
+def test_others_who_committed_get_the_next_turn() -> None:
+    pace = Pace(7)
+    commit(pace, 8, 9, 1.0)
+    assert wait(pace, 9, 1.0) == pytest.approx(TURN_APPENDS * TOOK)
+    assert wait(pace, 9, 1.0 + TURN_APPENDS * TOOK) <= 0  # they had nothing to say
+    assert wait(pace, 10, 1.0) <= 0  # they were heard
+    commit(pace, 10, 11, 1.1)
+    assert wait(pace, 11, 1.1) > 0
+    commit(pace, 11, 12, 1.2)
+    assert wait(pace, 12, 1.2) <= 0
+
+
+def test_a_turn_is_short_however_slow_the_journal_is() -> None:
+    pace = Pace(0)
+    commit(pace, 1, 2, 10.0, took=2.0)
+    assert wait(pace, 2, 10.0) == pytest.approx(GATHER_S)
+
+
+def test_frames_to_many_members_are_gathered() -> None:
+    pace = Pace(0)
+    few, many = FANOUT_PER_S // 1000, FANOUT_PER_S
+    assert wait(pace, 0, 5.0, audience=few, last_frame_at=5.0) <= 0
+    assert wait(pace, 0, 5.0, audience=few * 5, last_frame_at=5.0) == pytest.approx(0.005)
+    assert wait(pace, 0, 5.0, audience=many, last_frame_at=5.0) == pytest.approx(GATHER_S)
+    assert wait(pace, 0, 5.0, audience=many, last_frame_at=4.0) <= 0
+    assert wait(pace, 0, 5.0, audience=many, last_frame_at=5.0, queued=GATHER_OPS) <= 0
