@@ -31,6 +31,7 @@ from stretto_server.bus.messages import (
 from stretto_server.bus.publisher import Publisher
 from stretto_server.bus.shared_rooms import SharedRooms
 from stretto_server.metrics import Metrics
+from stretto_server.redis_client.cluster import Cluster
 from stretto_server.redis_client.discovery import discover
 from stretto_server.redis_client.link import NoReply, NotSent
 from stretto_server.redis_client.resp import ReplyError
@@ -79,7 +80,11 @@ class RedisBus(SharedRooms):
         try:
             servers = self._servers = await discover(self.url, timeout_s=self._timeout_s)
             await servers.start()
-            self._publisher = Publisher(servers, self._metrics.bus_publish_failures.inc)
+            failed = self._metrics.bus_publish_failures.inc
+            if isinstance(servers, Cluster):
+                self._publisher = Publisher(servers, failed, servers.owner)
+            else:
+                self._publisher = Publisher(servers, failed)
             heard = self._subscriptions = subscriptions_of(servers, self, timeout_s=self._timeout_s)
             self._channels.use(heard)
             heard.start()

@@ -82,3 +82,20 @@ async def test_failures_are_told_and_counted(problem: Exception) -> None:
     assert len(failures) == 3
     servers.problem = None
     assert await publisher.publish("a", b"x")
+
+
+async def test_a_server_that_hangs_holds_up_no_other() -> None:
+    servers = Slow()
+    failures: list[None] = []
+    publisher = Publisher(
+        cast(Servers, servers), lambda: failures.append(None), lambda channel: channel[0]
+    )
+    hung = [asyncio.create_task(publisher.publish(name, b"hung")) for name in ("a1", "a2")]
+    await asyncio.sleep(0)
+    hung_gate, servers.gate = servers.gate, asyncio.Event()
+    servers.gate.set()
+    assert await publisher.publish("b", b"x")
+    assert not any(call.done() for call in hung)
+    hung_gate.set()
+    await asyncio.gather(*hung)
+    assert servers.sent == [b"hung", b"x", b"hung"]

@@ -15,6 +15,7 @@ from stretto_server.bus.channels import Channels, name_of
 from stretto_server.bus.messages import EventMessage, encode_event
 from stretto_server.bus.redis import RedisBus
 from stretto_server.metrics import Metrics
+from stretto_server.redis_client.cluster import Cluster
 from tests.faults.proxy import Way, proxied
 from tests.server.bus.nodes import LOBBY, Client, Ear, Node, some_nodes, until
 from tests.server.redis_client.test_subscriptions import knows_replica
@@ -80,6 +81,30 @@ async def test_on_a_cluster_too(tmp_path: Path) -> None:
             assert bob.sid in await one.bus.members("/")
             await asyncio.sleep(0.5)
             assert one.counted("bus_probe_timeouts_total") == 0
+
+
+async def test_one_primary_that_hangs_holds_up_its_own_rooms_alone(tmp_path: Path) -> None:
+    cluster = RedisCluster(tmp_path)
+    with running(cluster):
+        async with some_nodes(cluster.url, "one", "two") as (one, two):
+            servers = one.bus._servers
+            assert isinstance(servers, Cluster)
+            rooms = {servers.owner(name_of("/", f"doc:{n}")): f"doc:{n}" for n in range(99)}
+            ports = {address.port: room for address, room in rooms.items() if address}
+            clients = {room: await two.client(room) for room in ports.values()}
+            hung = cluster.nodes[1]
+            hung.signal(signal.SIGSTOP)
+            waiting = asyncio.create_task(
+                one.bus.broadcast("/", ports[hung.port], "said", {"": "lost"})
+            )
+            await asyncio.sleep(0)
+            for node in (cluster.nodes[0], cluster.nodes[2]):
+                await one.bus.broadcast("/", ports[node.port], "said", {"": "fine"})
+                await clients[ports[node.port]].hears(1)
+            assert not waiting.done()
+            with pytest.raises(Unavailable):
+                await waiting
+            hung.signal(signal.SIGCONT)
 
 
 async def test_a_failover_is_followed(tmp_path: Path) -> None:
