@@ -126,3 +126,8 @@ def test_who_was_announced() -> None:
     assert roster.announced() == {"m1", "m2"}
     roster.take_diff()
     assert roster.announced() == {"m1", "m3"}
+
+
+def test_nobody_is_told_of_the_client_of_a_member() -> None:
+    member = Member("m1", User("ann", "Ann", "#112233"), client="client-1")
+    assert set(member.to_payload()) == {"id", "user"}

@@ -15,6 +15,7 @@ from stretto_core.errors import (
     VersionGone,
 )
 from stretto_core.protocol import DOCS, NO_HASH, NO_HISTORY, Limits
+from stretto_core.roster import Member
 from stretto_server import document_log, open_document, wire_json
 from stretto_server.auth import Principal, Role, user_of
 from stretto_server.connections import Connection
@@ -23,6 +24,7 @@ from stretto_server.journal.interface import Snapshot
 from stretto_server.limits import Rates
 from stretto_server.metrics import Metrics
 from stretto_server.open_document import OpenDocument
+from tests.server.presence.fakes import ANN, FakePresence, FakeRoom
 from tests.server.stubs import RecordingBus, UnreliableJournal
 
 CLIENT = "client-of-tests-01"
@@ -229,3 +231,74 @@ async def test_who_knows_another_history_of_the_same_epoch_disputes_it(
     document.actor.authority.floor = 2
     since = {"epoch": "epoch", "version": 3, "hash": "0123456789abcdef", **changes}
     assert document.is_disputed_by(since) is disputed
+
+
+@pytest.fixture
+async def shared(document: OpenDocument) -> AsyncIterator[tuple[OpenDocument, FakeRoom]]:
+    """The same document, open on other nodes as well."""
+    room = FakeRoom()
+    actor, bus, journal = document.actor, document._bus, document._journal
+    limits = Limits(document_members=2)
+    presence = FakePresence(room, "n1")
+    made = OpenDocument(actor, bus, journal, limits, Metrics(), presence)
+    await made.roster.ready()
+    yield made, room
+    made.roster.close()
+
+
+def enter(room: FakeRoom, document: OpenDocument, member: Member) -> None:
+    """Let another node enter a member."""
+    room.members["n2", member.id] = member
+    room.tell("n2", [member], ())
+    document.hear(room.messages[-1])
+
+
+async def test_seats_are_counted_with_those_of_other_nodes(
+    shared: tuple[OpenDocument, FakeRoom],
+) -> None:
+    document, room = shared
+    ann, bob = connection("ann"), connection("bob")
+    enter(room, document, Member("far", ANN))
+    await document.seat(ann, CLIENT, Role.EDITOR, "m1")
+    with pytest.raises(RoomFull):
+        await document.seat(bob, CLIENT, Role.EDITOR, "m2")
+    room.tell("n2", (), ["far"])
+    await document.roster.written()
+    for message in room.messages:
+        document.hear(message)
+    await document.seat(bob, CLIENT, Role.EDITOR, "m2")
+
+
+async def test_other_nodes_know_the_client_and_the_cursor(
+    shared: tuple[OpenDocument, FakeRoom],
+) -> None:
+    document, room = shared
+    ann = connection("ann")
+    seat = await document.seat(ann, CLIENT, Role.EDITOR, "m1")
+    await document.cursor(seat, [(2, 3)], 5)
+    await document.roster.written()
+    kept = room.members["n1", "m1"]
+    assert (kept.ranges, kept.version, kept.client) == (((2, 3),), 5, CLIENT)
+    await document.seat(ann, "client-of-tests-02", Role.EDITOR, "m1")
+    await document.roster.written()
+    assert room.members["n1", "m1"].client == "client-of-tests-02"
+    document.announce_reset()
+    await document.roster.written()
+    assert room.members["n1", "m1"].ranges is None
+    await document.unseat(ann)
+    await document.roster.written()
+    assert room.members == {}
+
+
+async def test_cursors_of_other_nodes_are_carried_too(
+    shared: tuple[OpenDocument, FakeRoom],
+) -> None:
+    document, room = shared
+    enter(room, document, Member("own", ANN, ((1, 3),), 3, client=CLIENT))
+    enter(room, document, Member("ahead", ANN, ((9, 9),), 7))
+    enter(room, document, Member("other", ANN, ((0, 3),), 4, client="client-of-tests-02"))
+    document.map_cursors()
+    members = document.roster.members
+    assert (members["own"].ranges, members["own"].version) == (((3, 5),), 5)
+    assert (members["other"].ranges, members["other"].version) == (((0, 4),), 5)
+    assert (members["ahead"].ranges, members["ahead"].version) == (((9, 9),), 7)

@@ -9,6 +9,7 @@ import pytest
 from stretto_core.roster import Member, User
 from stretto_server import roster_service
 from stretto_server.roster_service import DIFF_INTERVAL_S, LiveRoster
+from tests.server.presence.fakes import FakePresence, FakeRoom
 from tests.server.stubs import SilentBus
 
 ANN = User("ann", "Ann", "#112233")
@@ -132,3 +133,43 @@ async def test_whoever_missed_nothing_hears_of_those_who_are_there() -> None:
     difference = live.since(live.known())
     assert (difference["joined"], difference["left"]) == ([], [])
     assert [each["id"] for each in difference["updated"]] == ["m1"]
+
+
+async def test_members_of_other_nodes_are_told_as_own_ones_are() -> None:
+    ear, room = Ear(), FakeRoom()
+    live = LiveRoster(ear, "/docs", "doc:notes", {"doc": "notes"}, FakePresence(room, "n1"))
+    await live.ready()
+    assert live.is_synced
+    live.join(Member("m1", ANN))
+    await live.written()
+    room.tell("n2", [Member("m2", ANN, client="c")], ())
+    for message in room.messages:
+        live.hear(message)
+    async with asyncio.timeout(5):
+        while len(joined := [each for told in ear.heard for each in told[4]["joined"]]) < 2:
+            await asyncio.sleep(0.01)
+    assert [each["id"] for each in joined] == ["m1", "m2"]
+    assert "client" not in joined[1]
+    live.update("m1", {"client": "d"}, silent=True)
+    live.leave("m1")
+    live.resync()
+    await live.ready()
+    await live.written()
+    assert [member.id for member in live.members] == []  # no snapshot knew of m2
+    assert room.members == {}
+    live.close()
+
+
+async def test_a_roster_of_one_node_waits_for_nobody() -> None:
+    live = roster(Ear())
+    live.expect("m1")
+    live.expect_no_longer("m1")
+    live.entered(Member("m1", ANN, ((1, 1),), 3))
+    live.clear_cursors()
+    assert live.members["m1"].ranges is None
+    live.hear(b"p")
+    live.resync()
+    await live.ready()
+    await live.written()
+    assert live.is_synced
+    live.close()
