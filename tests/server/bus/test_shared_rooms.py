@@ -241,6 +241,28 @@ async def test_what_belongs_to_one_node_is_refused(redis: RedisServer) -> None:
             await node.bus._listen()
 
 
+async def test_answers_that_cannot_be_sent_are_logged(
+    nodes: list[Node], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = nodes
+    bob = await two.client()
+
+    async def away(_channel: str, _message: bytes) -> int:
+        raise Unavailable("Redis is away")
+
+    async def broken(_channel: str, _message: bytes) -> int:
+        raise ValueError("broken")
+
+    for fault in (away, broken):
+        with monkeypatch.context() as patched:
+            patched.setattr(two.bus, "_publish", fault)
+            with pytest.raises(exceptions.TimeoutError):
+                await one.sio.call("question", 1, to=bob.sid, timeout=0.3)
+    assert "another node is not told: Redis is away" in caplog.text
+    assert "broken" in caplog.text
+    assert await one.sio.call("question", 1, to=bob.sid, timeout=10) == 2
+
+
 def test_python_socketio_takes_it_for_its_own() -> None:
     from stretto_server.bus.redis import RedisBus
 

@@ -206,10 +206,11 @@ class Table:
     def __init__(self, owner: Address) -> None:
         self.login = Login()
         self.at: Address | None = owner
+        self.elsewhere = ""
         self.learned = 0
 
-    def owner(self, _key: str) -> Address | None:
-        return self.at
+    def owner(self, key: str) -> Address | None:
+        return self.at if key != self.elsewhere else Address("127.0.0.1", 1)
 
     def primaries(self) -> list[Address]:
         return [] if self.at is None else [self.at]
@@ -241,4 +242,45 @@ async def test_a_node_that_owns_nothing_is_left(tmp_path: Path) -> None:
         await until(lambda: ear.comings >= 3)
         await asyncio.sleep(0.5)
         assert (len(ear.failures), comings <= ear.comings) == (failures, True)
+        await subscriptions.close()
+
+
+async def test_a_trial_moves_with_the_slots(tmp_path: Path) -> None:
+    server, ear = RedisServer(tmp_path), Ear()
+    address = Address("127.0.0.1", server.port)
+    table = Table(address)
+    with running(server):
+        async with subscribed(server.url, Ear()) as (servers, _):
+
+            async def publish(channel: str, word: bytes) -> object:
+                return await servers.call(channel, "SPUBLISH", channel, word, writes=True)
+
+            subscriptions = ClusterSubscriptions(cast(Cluster, table), ear, 1.0)
+            subscriptions.start()
+            assert await subscriptions.wait(PATIENCE_S)
+            assert await subscriptions.try_all(publish, 5.0) == 0
+            line = subscriptions._lines[address]
+            table.elsewhere = before = line.trial
+            # Where it lies now, nobody listens; that makes nobody deaf.
+            assert await subscriptions.try_all(publish, 0.01) == 0
+            subscriptions.sort_soon()
+            await until(lambda: line.trial != before)
+            await until(lambda: server.say("PUBSUB", "SHARDNUMSUB", line.trial)[1] == 1)
+            assert await subscriptions.try_all(publish, 5.0) == 0
+            assert server.say("PUBSUB", "SHARDNUMSUB", before)[1] == 0
+            await subscriptions.close()
+    assert not any(lost for _, lost in ear.failures)
+
+
+async def test_what_a_cluster_forbids_is_told(tmp_path: Path) -> None:
+    server, ear = RedisServer(tmp_path), Ear()
+    table = Table(Address("127.0.0.1", server.port))
+    table.login = Login("few", "secret")
+    with running(server):
+        server.say("ACL", "SETUSER", "few", "on", ">secret", "+@all", "resetchannels", "&str*")
+        subscriptions = ClusterSubscriptions(cast(Cluster, table), ear, 1.0)
+        subscriptions.subscribe(b"other")
+        subscriptions.subscribe(b"stretto:a")
+        await ear.until(b"stretto:a")
+        assert ear.refusals == [(b"other", "NOPERM")]
         await subscriptions.close()
