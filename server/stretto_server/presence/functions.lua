@@ -34,8 +34,8 @@ local function tell(seq, publish, channel, node, entered, gone)
   if #entered == 0 and #gone == 0 then return end
   redis.call('SET', seq, micros, 'PX', NUMBER_MS, 'NX')
   local number = redis.call('INCR', seq)
-  redis.pcall(publish, channel, 'p{"seq":' .. whole(number) .. ',"by":"' .. node .. '","set":['
-    .. table.concat(entered, ',') .. '],"gone":[' .. table.concat(gone, ',') .. ']}')
+  redis.pcall(publish, channel, 'p{"seq":' .. whole(number) .. ',"by":"' .. node .. '","gone":['
+    .. table.concat(gone, ',') .. '],"set":[' .. table.concat(entered, ',') .. ']}')
 end
 
 -- Renews the lease of `node` and what has to live as long: the first three keys are the

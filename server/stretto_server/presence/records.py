@@ -1,8 +1,8 @@
 """Members as Redis keeps them, and what nodes tell each other of them. Without I/O.
 
 A member is one JSON object, as the wire contract writes it, with the ``client`` whose
-operations its cursor rides on. A message is ``p`` and a JSON object ``{seq, by, set,
-gone}``: members that node ``by`` entered or changed, and ids of members that are gone.
+operations its cursor rides on. A message is ``p`` and a JSON object ``{seq, by, gone,
+set}``: ids of members that are gone, and members that node ``by`` entered or changed.
 Nothing here is trusted: what no node of ours wrote is passed over.
 """
 
@@ -15,6 +15,8 @@ from stretto_server import wire_json
 
 PRESENCE: Final = b"p"
 """How messages about presence start."""
+MOST_HEAD_BYTES: Final = 200
+"""A number and the name of a node, before anything that a user could have written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,16 @@ def read_record(record: str | bytes) -> Member | None:
         return None
 
 
-def read_message(message: bytes) -> PresenceMessage | None:
-    """Return what was told about presence; None for garbage and other messages."""
+def read_message(message: bytes, node: str) -> PresenceMessage | None:
+    """Return what was told about presence; None for garbage and other messages.
+
+    What ``node`` told itself of its members is left out: it knows.
+    """
     if not message.startswith(PRESENCE):
         return None
+    head, entering, _ = message.partition(b',"set":')
+    if entering and head.find(b',"by":"%b",' % node.encode(), 0, MOST_HEAD_BYTES) > 0:
+        message = head + b',"set":[]}'
     try:
         told = wire_json.loads(message[1:])
         entered = tuple(_member(one) for one in told["set"])

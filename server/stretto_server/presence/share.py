@@ -138,7 +138,7 @@ class RosterShare:
 
     def hear(self, message: bytes) -> None:
         """Take a message of the room's channel; what is not about presence is passed over."""
-        told = read_message(message)
+        told = read_message(message, self._presence.node)
         if told is None or self._closed:
             return
         if self._kept is not None:

@@ -24,7 +24,7 @@ class FakeRoom:
         rows = ",".join(map(member_record, entered))
         gone = ",".join(f'"{one}"' for one in left)
         self.messages.append(
-            f'p{{"seq":{self.seq},"by":"{node}","set":[{rows}],"gone":[{gone}]}}'.encode()
+            f'p{{"seq":{self.seq},"by":"{node}","gone":[{gone}],"set":[{rows}]}}'.encode()
         )
 
     def sweep(self, node: str, by: str) -> None:

@@ -22,7 +22,7 @@ def test_a_member_is_kept_whole(member: Member) -> None:
 
 def test_messages() -> None:
     records = ",".join(map(member_record, MEMBERS))
-    told = read_message(f'p{{"seq":7,"by":"n1","set":[{records}],"gone":["m9"]}}'.encode())
+    told = read_message(f'p{{"seq":7,"by":"n1","gone":["m9"],"set":[{records}]}}'.encode(), "n2")
     assert told is not None
     assert (told.seq, told.by, told.entered, told.left) == (7, "n1", tuple(MEMBERS), ("m9",))
 
@@ -46,9 +46,9 @@ GOOD = json.loads(member_record(MEMBERS[1]))
 )
 def test_garbage_is_nothing(wrong: str) -> None:
     assert read_record(wrong) is None
-    assert read_message(f'p{{"seq":1,"by":"n1","set":[{wrong}],"gone":[]}}'.encode()) is None or (
-        wrong == ""
-    )
+    assert read_message(
+        f'p{{"seq":1,"by":"n1","set":[{wrong}],"gone":[]}}'.encode(), "n"
+    ) is None or (wrong == "")
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,14 @@ def test_garbage_is_nothing(wrong: str) -> None:
     ],
 )
 def test_messages_that_are_none(message: bytes) -> None:
-    assert read_message(message) is None
+    assert read_message(message, "") is None
+
+
+def test_of_its_own_members_a_node_needs_no_telling() -> None:
+    message = f'p{{"seq":7,"by":"n1","gone":["m9"],"set":[{member_record(MEMBERS[0])}]}}'.encode()
+    told = read_message(message, "n1")
+    assert told is not None
+    assert (told.seq, told.by, told.entered, told.left) == (7, "n1", (), ("m9",))
+    other = read_message(message, "n")
+    assert other is not None
+    assert len(other.entered) == 1
