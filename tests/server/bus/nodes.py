@@ -8,6 +8,7 @@ from typing import Any
 import socketio
 from aiohttp import web
 
+from stretto_core.errors import Unavailable
 from stretto_server.bus.channels import Channels
 from stretto_server.bus.redis import RedisBus
 from stretto_server.engine import SocketServer
@@ -124,3 +125,22 @@ class Node:
 async def some_nodes(url: str, *names: str, **options: Any) -> AsyncIterator[list[Node]]:
     async with AsyncExitStack() as stack:
         yield [await Node(stack, url, name, **options).start() for name in names]
+
+
+async def say(node: Node, what: Any, **options: Any) -> None:
+    await node.bus.broadcast("/", LOBBY, "said", {"": what}, **options)
+
+
+def said(client: Client) -> list[Any]:
+    return [payload[""] for payload in client.heard]
+
+
+async def until_said(node: Node, what: Any) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await say(node, what)
+            except Unavailable:
+                await asyncio.sleep(0.05)
+            else:
+                return
