@@ -124,7 +124,7 @@ $(STAMPS)/fuzz: $(STAMPS)/dev
 	@touch $@
 
 soak: $(STAMPS)/dev $(STAMPS)/fuzz $(PAGE)
-	@$(BIN)/python -m tests.core.simulation --seeds 10000
+	@$(BIN)/python -m tests.core.simulation --minutes 30
 	@$(BIN)/python -m tests.core.eio.fuzz --minutes 10
 	@$(BIN)/python -m tests.server.engine.hostile
 	@for trace in bench/traces/sveltecomponent.json.gz bench/traces/friendsforever.schedule.jsonl.gz; do \

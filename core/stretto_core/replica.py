@@ -37,7 +37,7 @@ from stretto_core.ot import (
     normalize,
     transform,
 )
-from stretto_core.protocol import Limits, ServerEvent
+from stretto_core.protocol import NO_HISTORY, Limits, ServerEvent
 from stretto_core.textdiff import difference
 from stretto_core.unconfirmed import InFlight, Unconfirmed
 
@@ -102,6 +102,7 @@ class Replica:
         self._recent: deque[Entry] = deque(maxlen=HELD_ENTRIES)
         self._fence: str | None = None
         self._refusal: StrettoError | None = None
+        self._was_replaced = False
         self._connection = 0
         self._link = _Link.CLOSED
         self._fetching = False
@@ -299,6 +300,7 @@ class Replica:
             "client": self.client,
             "seq": self._unconfirmed.seq,
             "fence": self._fence,
+            "replaced": self._was_replaced,
             "epoch": self.epoch,
             "version": self.version,
             "hash": self.hash,
@@ -322,6 +324,7 @@ class Replica:
         replica = cls(state["doc"], fresh_client, limits=limits)
         replica.client = state["client"]
         replica._fence = state["fence"]
+        replica._was_replaced = state.get("replaced", False)
         replica.epoch, replica.version = state["epoch"], state["version"]
         replica.hash, replica.role = state["hash"], state["role"]
         replica._head = replica.version
@@ -406,7 +409,9 @@ class Replica:
             return [*self._refounded(answer), Opened(answer)]
         if self.is_saved:
             return [*self._founded(answer), Opened(answer)]
-        # Before unsent text moves over, nothing of the old client may commit any more.
+        # Before unsent text moves over, nothing of the old client may commit any more. By
+        # then the history may have grown past what we know, and show nothing of its loss.
+        self._was_replaced = self._is_replaced_by(answer)
         self._raise_fence()
         return []
 
@@ -432,7 +437,8 @@ class Replica:
 
     def _is_replaced_by(self, answer: Mapping[str, Any]) -> bool:
         """Whether what we took for confirmed is not all in the history answered."""
-        return bool(self.epoch != answer["epoch"] or self.version > answer["version"])
+        shorter = self.version > answer["version"]
+        return bool(self._was_replaced or self.epoch != answer["epoch"] or shorter)
 
     def _adopt(self, answer: Mapping[str, Any]) -> list[Effect]:
         """Take over the text of another history, with what is unsent on top."""
@@ -441,6 +447,7 @@ class Replica:
             shown.apply(pending)
         op = difference(self.text, str(shown))
         self.epoch, self.version, self.hash = answer["epoch"], answer["version"], answer["hash"]
+        self._was_replaced = False
         self._head = self.version
         self._confirmed = Rope(answer["content"])
         self._recent.clear()
@@ -571,7 +578,7 @@ class Replica:
 
     def _astray(self) -> list[Effect]:
         """Start over from the authority's content: what we have is not its text."""
-        self.hash = "f" * 16  # continues no history
+        self.hash = NO_HISTORY
         self._reopen()
         return []
 

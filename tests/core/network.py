@@ -19,7 +19,9 @@ from stretto_core.errors import StrettoError
 from stretto_core.ot import Component, apply
 from stretto_core.protocol import Limits
 from stretto_core.replica import Replica
-from tests.core.model import DOC, Answer, Event, Journal, Node, Wire
+from tests.core.history import DOC, Answer, Event, Wire
+from tests.core.journal import Journal
+from tests.core.model import Node
 
 
 class Network:
@@ -29,7 +31,9 @@ class Network:
         self, *names: str, text: str = "", limits: Limits | None = None, page: int = 500
     ) -> None:
         self.limits = limits or Limits()
-        self.node = Node(Journal().replaced("epoch-1", text), self.limits, page=page)
+        journal = Journal()
+        journal.replace("epoch-1", text)
+        self.node = Node(journal, self.limits, page=page)
         self.replicas: dict[str, Replica] = {}
         self.wires: dict[str, Wire] = {}
         self.stored: dict[str, str] = {}
@@ -82,7 +86,7 @@ class Network:
         wire = self.wires[name]
         while wire.up:
             self.node.receive(wire)
-        while self.node.queue:
+        while self.node.is_busy:
             self.node.work(fault=fault)
 
     def send(self, name: str, fault: str = "") -> str:
@@ -162,9 +166,11 @@ class Network:
     def replace(self, text: str) -> None:
         """Let another history begin with ``text``."""
         self._epochs += 1
-        self.node.adopt(self.journal.replaced(f"epoch-{self._epochs}", text))
+        self.journal.replace(f"epoch-{self._epochs}", text)
+        self.node.load_anew()
 
     def compact(self) -> None:
+        self.journal.keep(self.journal.epoch, self.journal.version, self.journal.hashes[-1])
         self.journal.compact(self.journal.version)
         self.node.authority.floor = self.journal.floor
 

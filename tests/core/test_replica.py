@@ -33,7 +33,7 @@ from stretto_core.errors import (
 from stretto_core.ot import apply, compose, transform
 from stretto_core.protocol import NO_HASH, Limits
 from stretto_core.replica import HELD_ENTRIES, HELD_FRAMES, Replica
-from tests.core.model import DOC, Wire
+from tests.core.history import DOC, Wire
 from tests.core.network import Network
 
 # Opening and editing.
@@ -796,10 +796,10 @@ def test_what_was_sent_before_the_fence_cannot_commit_after_it() -> None:
     net.request("a")
     earlier = net.wires["a"].up[0]
     late_replica(net, "a", "x")
-    net.node.authority.floor = 0  # a node that does not know of the compaction
     net.send("a")
     net.deliver("a")
     assert net.send("a") == "open"
+    net.node.authority.floor = 0  # as on a node that does not know of the compaction
     commit_late(net, "a", earlier)
     net.settle()
     net.all_show("xone!")
@@ -946,6 +946,34 @@ def test_a_history_that_lost_its_tail_gives_the_text_back() -> None:
     net.reconnect("a")
     net.shows("a", "one")
     assert net.returned("a") == [("replaced", "one!")]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_lost_tail_is_remembered_until_the_fence_is_answered(restarts: bool) -> None:
+    net = Network("a", text="one")
+    net.node.believes_clients = False
+    net.type("a", 3, "!")
+    net.settle()
+    net.lose("a")
+    net.journal.log.pop()
+    net.journal.hashes.pop()
+    net.node.load()
+    net.type("a", 4, "?")
+    net.connect("a")
+    net.send("a")
+    net.deliver("a")  # shorter than what it has
+    assert net.request("a") == "open"
+    if restarts:
+        net.crash("a")
+    net.join("c")
+    net.type("c", 0, ">")
+    net.type("c", 1, ">")
+    net.settle("c")
+    net.type("c", 2, ">")
+    net.settle("c")  # and now it is longer
+    net.settle()
+    net.all_show(">>>one?")
+    assert net.returned("a") == [("replaced", "one!?")]
 
 
 def test_a_hash_that_does_not_follow_starts_over_from_the_content() -> None:

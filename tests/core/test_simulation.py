@@ -1,17 +1,20 @@
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from stretto_core import following
 from stretto_core.authority import Authority, Submission, _Stage
-from stretto_core.entries import ClientRecord
+from stretto_core.entries import ClientRecord, Entry
+from stretto_core.following import Frame, News
 from stretto_core.ot import Operation, compose, transform
 from stretto_core.unconfirmed import Unconfirmed
-from tests.core.model import Journal
+from tests.core.journal import Journal
+from tests.core.model import Node
 from tests.core.simulation import Simulation, SimulationError, main
 
-SEEDS = 300
-SEEDS_FOR_A_DEFECT = 300
+SEEDS = 500
+SEEDS_FOR_A_DEFECT = 500
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, 50))
@@ -29,7 +32,7 @@ def test_a_run_is_repeatable() -> None:
 
 def test_a_failure_tells_how_to_see_it_again() -> None:
     simulation = Simulation(41)
-    simulation.acknowledged.append(("nobody", 1, 1))
+    simulation.ledger.acknowledged.append(("nobody", 1, 1))
     with pytest.raises(SimulationError) as caught:
         simulation.run()
     assert "python -m tests.core.simulation --first 41 --seeds 1" in str(caught.value)
@@ -38,6 +41,11 @@ def test_a_failure_tells_how_to_see_it_again() -> None:
 def test_the_command_reports_progress(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--seeds", "2", "--first", "5"]) == 0
     assert "2 seeds, 0 failed" in capsys.readouterr().out
+
+
+def test_the_command_runs_for_minutes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--minutes", "0.001"]) == 0
+    assert "0 failed" in capsys.readouterr().out
 
 
 def test_the_command_fails_with_its_seeds(
@@ -107,3 +115,71 @@ def test_it_finds_a_replica_that_takes_a_refused_seq_again(
 ) -> None:
     monkeypatch.setattr(Unconfirmed, "doubt", lambda self: None)
     assert found(Simulation)
+
+
+# Defects in following other nodes.
+
+
+def misjudge(monkeypatch: pytest.MonkeyPatch, wrong: News) -> None:
+    """Let frames be taken for the next one that are something else."""
+    judge = following.judge_frame
+
+    def judge_frame(authority: Authority, frame: Frame) -> News:
+        news = judge(authority, frame)
+        return News.NEXT if news is wrong and frame.entries else news
+
+    monkeypatch.setattr(following, "judge_frame", judge_frame)
+    monkeypatch.setattr(following, "news_of", lambda authority, frame: frame.entries)
+
+
+def test_it_finds_a_gap_that_is_taken_for_the_next_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    misjudge(monkeypatch, News.GAP)
+    assert found(Simulation)
+
+
+def test_it_finds_a_frame_that_is_learned_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    misjudge(monkeypatch, News.KNOWN)
+    assert found(Simulation)
+
+
+def test_it_finds_nodes_that_ignore_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Careless(Node):
+        names_base_hash = False
+
+        def _continues(self, known: Authority) -> bool:
+            return known.epoch != self.journal.epoch or known.version <= self.journal.version
+
+    def continues(authority: Authority, entries: Sequence[Entry], digest: str) -> bool:
+        return True
+
+    monkeypatch.setattr(following, "continues", continues)
+    monkeypatch.setattr(following, "_judge_known", lambda authority, version, digest: News.KNOWN)
+    assert found(lambda seed: Simulation(seed, node=Careless))
+
+
+def test_it_finds_a_lost_tail_after_which_the_epoch_stays() -> None:
+    assert found(lambda seed: Simulation(seed, journal=Journal(renews=False)))
+
+
+def test_it_finds_frames_that_are_dropped_during_an_append() -> None:
+    class Deaf(Node):
+        def take_heard(self) -> None:
+            self.heard.clear()
+
+    assert found(lambda seed: Simulation(seed, node=Deaf))
+
+
+def test_it_finds_seats_that_are_forgotten_when_a_history_is_loaded_anew() -> None:
+    class Forgetting(Node):
+        def enroll_seats(self) -> None:
+            pass
+
+    assert found(lambda seed: Simulation(seed, node=Forgetting, themes=("compact", "cut_bus")))
+
+
+def test_it_finds_nodes_that_do_not_believe_who_knows_what_was_lost() -> None:
+    class Doubting(Node):
+        believes_clients = False
+
+    themes = ("fall_back", "kill", "break_off", "flee")
+    assert found(lambda seed: Simulation(seed, node=Doubting, themes=themes))
