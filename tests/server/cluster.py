@@ -95,7 +95,8 @@ class SharedMailboxes(SilentBus):
     async def publish(self, room: str, message: bytes) -> None:
         assert self._servers is not None
         channel = channel_of(room)
-        await self._servers.call(channel, "PUBLISH", channel, message, writes=True)
+        command = "SPUBLISH" if self._servers.sharded else "PUBLISH"
+        await self._servers.call(channel, command, channel, message, writes=True)
 
     async def follow(self, room: str, follower: Follower) -> None:
         await self._channels.follow(channel_of(room), follower)

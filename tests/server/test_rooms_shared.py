@@ -20,11 +20,10 @@ from stretto_core.errors import (
 )
 from stretto_core.protocol import ROOMS, Limits
 from stretto_core.room import RoomReplica
-from stretto_server.connections import Connection
 from tests.server.cluster import RoomsNode, rooms_node
 from tests.server.test_rooms import connection, join
 from tests.services.processes import running
-from tests.services.redis_server import RedisServer
+from tests.services.redis_server import RedisCluster, RedisServer
 
 WIDE = Limits(room_members=50, joined_rooms=50)
 
@@ -512,5 +511,22 @@ def _members(server: RedisServer) -> int:
     return int(server.say("HLEN", "stretto:{rooms}:members:room:lobby"))
 
 
-def test_connections_are_told_apart() -> None:
-    assert isinstance(connection("ann"), Connection)
+async def test_nodes_meet_on_a_cluster_too(tmp_path: Path) -> None:
+    cluster = RedisCluster(tmp_path / "cluster")
+    with running(cluster):
+        async with rooms_node(cluster.url, "n1") as one, rooms_node(cluster.url, "n2") as other:
+            ann, bob = connection("ann"), connection("bob")
+            await join(one.rooms, ann)
+            await join(other.rooms, bob)
+            place = one.rooms.place(ann, "lobby")
+            assert await place.set_state({"a": 1}, 0) == 1
+            await place.set_metadata({"name": "A"})
+            await place.send("hi", 1)
+            place.set_status("here")
+            for event in ("state", "metadata", "message"):
+                assert len(await other.bus.hears(bob, event)) == 1
+            await until(lambda: users(one) == users(other) == ["ann", "bob"])
+            await other.bus.hears(bob, "presence", 2)
+            assert [row["members"] for row in await other.rooms.find(bob, {})] == [2]
+            await one.rooms.leave(ann, "lobby")
+            await until(lambda: users(other) == ["bob"])
