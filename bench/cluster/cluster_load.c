@@ -5,8 +5,8 @@
  * `ports` and `pids` (with commas) are the nodes', which listen on 127.0.0.1; `redis` is the
  * process id of the Redis that they share, if any. `clients` is per document, the first `writers`
  * of them type; `chars` is the size of the initial text. Clients of one document take the nodes
- * in turn, or with `by=documents` are all at one node, and documents take the nodes in turn.
- * Clients take the tokens in turn. `warm` and `seconds` say how long.
+ * in turn; with `by=documents` they are all at one node, and documents take the nodes in turn;
+ * with `by=roles` writers are at the first node and all others at the last. Clients take the tokens in turn. `warm` and `seconds` say how long.
  *
  * Each writer has one character in flight: the next is sent when that one is acknowledged and
  * was seen. With `rate` that many are due per second, of all writers together and of each in
@@ -28,7 +28,7 @@
 #include "../engine/measuring.h"
 
 enum { EVENTS = 256, MAX_NODES = 8, MAX_CHARS = 10000 };
-static const double SETTLE_S = 60;
+static const double SETTLE_S = 60, LOOK_S = 50e-6;
 
 /* Seconds of CPU, but for wall; machine is the time of all processes together. */
 typedef struct {
@@ -39,7 +39,7 @@ static struct {
     int ports[MAX_NODES], pids[MAX_NODES], nodes;
     int redis, documents, clients, writers, chars;
     double rate, warm, seconds;
-    bool by_documents;
+    enum { BY_CLIENTS, BY_DOCUMENTS, BY_ROLES } by;
     char **tokens;
     int token_count;
 } plan = {.documents = 1, .clients = 2, .chars = 500, .warm = 1, .seconds = 4};
@@ -173,13 +173,20 @@ static bool settled(void) {
     return true;
 }
 
+/* Take what has come, waiting for it until then.
+ *
+ * It looks now and then, as often as a network card interrupts under load, instead of waiting in
+ * epoll: otherwise each write of a node would pay for waking this process, which on one machine
+ * costs as much as the write itself and with clients elsewhere is nothing of the node's. */
 static void serve(double until) {
     struct epoll_event events[EVENTS];
-    double left = until - now();
-    if (left < 0)
-        left = 0;
-    struct timespec wait = {(time_t)left, (long)(1e9 * (left - (double)(time_t)left))};
-    int ready = epoll_pwait2(epoll, events, EVENTS, &wait, NULL);
+    int ready;
+    while (!(ready = epoll_wait(epoll, events, EVENTS, 0))) {
+        double left = until - now();
+        if (left <= 0)
+            return;
+        nanosleep(&(struct timespec){0, (long)(1e9 * (left < LOOK_S ? left : LOOK_S))}, NULL);
+    }
     for (int i = 0; i < ready; i++)
         go_on(events[i].data.ptr);
 }
@@ -192,6 +199,17 @@ static void run_until(double deadline) {
             until = until < next_due ? until : next_due;
         }
         serve(until);
+    }
+}
+
+static int node_of(const Client *client) {
+    switch (plan.by) {
+    case BY_DOCUMENTS:
+        return client->document->number % plan.nodes;
+    case BY_ROLES:
+        return client->number < plan.writers ? 0 : plan.nodes - 1;
+    default:
+        return client->number % plan.nodes;
     }
 }
 
@@ -210,7 +228,7 @@ static void connect_one(int index, const char *text) {
     client->index = index;
     client->document = &documents[index / plan.clients];
     client->number = index % plan.clients;
-    client->node = (plan.by_documents ? client->document->number : client->number) % plan.nodes;
+    client->node = node_of(client);
     client->caret = (long)plan.chars * (client->number + 1) / (plan.clients + 1);
     websocket_connect(&client->socket, plan.ports[client->node],
                       "/socket.io/?EIO=4&transport=websocket");
@@ -351,7 +369,9 @@ static void read_setting(const char *key, const char *value) {
     else if (!strcmp(key, "pids"))
         read_list(value, plan.pids);
     else if (!strcmp(key, "by"))
-        plan.by_documents = !strcmp(value, "documents");
+        plan.by = !strcmp(value, "documents") ? BY_DOCUMENTS
+                  : !strcmp(value, "roles")   ? BY_ROLES
+                                              : BY_CLIENTS;
     else
         die("there is no setting %s", key);
 }

@@ -8,7 +8,7 @@
 
 #include "../engine/websocket_client.h"
 
-enum { IN_FLIGHT = 64, EPOCH_SIZE = 128, HASH_SIZE = 20, KEPT_FRAMES = 8, FIRST_LETTER = 0x4e00 };
+enum { IN_FLIGHT = 256, EPOCH_SIZE = 128, HASH_SIZE = 20, KEPT_FRAMES = 8, FIRST_LETTER = 0x4e00 };
 
 /* What one component of an operation does to the text: characters inserted or (negative) removed. */
 typedef struct {

@@ -181,15 +181,22 @@ class DocumentActor:
         if self._appending is not None or self._worker is not None:
             self._hearing.keep(frame)
             return
+        version = self.authority.version
         try:
             self._hearing.take_in(frame)
         except Exception as error:
             self._confused(error)
+        if self.authority.version > version:
+            self._pace.heard(time.monotonic())
         if self._hearing.must_look:
             self._wake()
         if self._timer is not None:  # others had the turn that was left to them
             self._timer.cancel()
             self._go_on()
+
+    def hear_waiting(self) -> None:
+        """Note that a node lost a race here."""
+        self._pace.somebody_waits(self.authority.version)
 
     def look(self) -> "asyncio.Future[None]":
         """Read from the journal what is not known here yet, behind what is under way.
@@ -419,6 +426,7 @@ class DocumentActor:
         if isinstance(result, Conflict):
             self._metrics.journal_conflicts.inc()
             self.log.learn_missed(result)
+            self._pace.heard(time.monotonic())
             return False
         if isinstance(result, StaleClient):
             self.authority.enroll(result.client, result.record)

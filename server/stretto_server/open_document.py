@@ -32,7 +32,7 @@ from stretto_server.connections import Connection
 from stretto_server.document_actor import DocumentActor
 from stretto_server.document_hearing import ANEW_MS
 from stretto_server.document_log import HistoryLost
-from stretto_server.journal.frames import read_frame
+from stretto_server.journal.frames import LOST_RACE, read_frame
 from stretto_server.journal.interface import Journal
 from stretto_server.metrics import Metrics
 from stretto_server.presence.interface import Presence
@@ -124,6 +124,9 @@ class OpenDocument:
         """Take a message of the document's channel; what is none is counted. Never raises."""
         if message[:1] == b"p":
             self.roster.hear(message)
+            return
+        if message == LOST_RACE:
+            self.actor.hear_waiting()
             return
         if self.actor.log.knows(message):
             return

@@ -405,6 +405,9 @@ class _Ear:
         self.actor = actor
 
     def hear(self, message: bytes) -> None:
+        if message == frames.LOST_RACE:
+            self.actor.hear_waiting()
+            return
         told = read_frame(message)
         if isinstance(told, Frame):
             self.actor.hear(told)

@@ -2,7 +2,15 @@
 
 import pytest
 
-from stretto_server.document_pace import FANOUT_PER_S, GATHER_OPS, GATHER_S, TURN_APPENDS, Pace
+from stretto_server.document_pace import (
+    FANOUT_PER_S,
+    GATHER_OPS,
+    GATHER_S,
+    LONGEST_TURN_S,
+    SLOW_TURN_S,
+    TURN_APPENDS,
+    Pace,
+)
 
 TOOK = 0.001
 
@@ -48,6 +56,35 @@ def test_a_turn_is_short_however_slow_the_journal_is() -> None:
     pace = Pace(0)
     commit(pace, 1, 2, 10.0, took=2.0)
     assert wait(pace, 2, 10.0) == pytest.approx(GATHER_S)
+
+
+def test_who_waits_gets_turns_that_grow_until_they_suffice() -> None:
+    pace, now = Pace(0), 1.0
+    lengths = []
+    for version in range(1, 11):
+        commit(pace, version - 1, version, now)
+        lengths.append(wait(pace, version, now))
+        pace.somebody_waits(version)
+        now += 1.0
+    assert lengths[0] <= 0
+    assert lengths[1] == pytest.approx(SLOW_TURN_S)
+    assert lengths[2] == pytest.approx(2 * SLOW_TURN_S)
+    assert lengths[-1] == pytest.approx(LONGEST_TURN_S)
+    commit(pace, 10, 11, now)
+    pace.heard(now + 0.04)
+    commit(pace, 12, 13, now + 0.05)
+    assert wait(pace, 13, now + 0.05) == pytest.approx(0.08)  # twice what was needed
+    commit(pace, 13, 14, now + 1)
+    assert wait(pace, 14, now + 1) <= 0  # nobody waits any more
+    commit(pace, 15, 16, now + 2)
+    assert wait(pace, 16, now + 2) == pytest.approx(0.04)  # nobody took the last turn
+
+
+def test_races_that_others_won_are_theirs() -> None:
+    pace = Pace(3)
+    pace.somebody_waits(4)
+    commit(pace, 3, 5, 1.0)
+    assert wait(pace, 5, 1.0) <= 0
 
 
 def test_frames_to_many_members_are_gathered() -> None:

@@ -20,6 +20,7 @@ from stretto_server import document_log, open_document, wire_json
 from stretto_server.auth import Principal, Role, user_of
 from stretto_server.connections import Connection
 from stretto_server.document_actor import DocumentActor
+from stretto_server.journal import frames
 from stretto_server.journal.interface import Snapshot
 from stretto_server.limits import Rates
 from stretto_server.metrics import Metrics
@@ -80,6 +81,13 @@ async def test_the_nodes_own_frames_are_not_read_again(
     document.hear(own)
     with pytest.raises(TypeError):
         document.hear(own.replace(b"epoch", b"other"))
+
+
+async def test_a_race_lost_elsewhere_is_passed_on(document: OpenDocument) -> None:
+    pace = document.actor._pace
+    document.hear(frames.LOST_RACE)
+    pace.committed(5, 6, 1.0)
+    assert pace.wait(6, 1.0, audience=1, queued=1, last_frame_at=0.0) > 0
 
 
 async def test_dismissing_tells_why(document: OpenDocument) -> None:

@@ -1,6 +1,6 @@
 """What those who follow a document are told of its journal, in the order of commits.
 
-Each message is one JSON object on the channel of the room ``doc:<id>``:
+Each message is one JSON object on the channel of the room ``doc:<id>``, or :data:`LOST_RACE`:
 
 - ``{doc, epoch, from, ops, hash}``: entries were appended; exactly the payload of the wire
   contract's ``ops``, to be relayed as it is.
@@ -35,6 +35,10 @@ class Replaced:
 
 
 Told: TypeAlias = Frame | Replaced
+
+LOST_RACE: Final = b"w"
+"""Somebody's entries were not appended, because others' were first. Not a frame: who won may
+wait a moment before the next append."""
 
 
 def ops_frame(

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from stretto_core.entries import ClientRecord, Entry
 from stretto_core.errors import Unavailable
 from stretto_server.journal.frames import (
+    LOST_RACE,
     deleted_frame,
     ops_frame,
     renewed_frame,
@@ -19,6 +20,7 @@ from stretto_server.journal.frames import (
 from stretto_server.journal.interface import (
     Appended,
     AppendResult,
+    Conflict,
     DocumentInfo,
     Head,
     Journal,
@@ -67,6 +69,8 @@ class PublishedJournal:
             ops = ",".join([entry.to_json() for entry in entries])
             head, tail, whole = ops_frame(doc, epoch, base, hashes, len(ops))
             self._tell(doc, f"{head}{ops if whole else ''}{tail}")
+        elif isinstance(result, Conflict) and result.missed:
+            self._tell(doc, LOST_RACE.decode())
         return result
 
     async def renew(self, doc: str, epoch: str, new_epoch: str) -> Head:

@@ -18,7 +18,8 @@ local base = tonumber(ARGV[2])
 if base < tonumber(head[4]) then return {'gone', head[4]} end
 if base ~= tonumber(head[2]) then
   -- The race was lost (or this Redis lost its tail: then nothing was missed). What was
-  -- missed comes along, which saves the loser a round trip.
+  -- missed comes along, which saves the loser a round trip. Whoever won hears of it.
+  if base < tonumber(head[2]) then redis.pcall(ARGV[4], ARGV[5], 'w') end
   return {'conflict', head, redis.call('XRANGE', KEYS[2], '(' .. whole(base) .. '-0', '+')}
 end
 -- The same version of another history: this Redis lost its tail, and others wrote since.

@@ -9,7 +9,7 @@ from stretto_core.entries import Entry, next_hash
 from stretto_core.errors import Unavailable
 from stretto_core.following import Frame
 from stretto_core.protocol import NO_HASH
-from stretto_server.journal.frames import Replaced, Told, read_frame
+from stretto_server.journal.frames import LOST_RACE, Replaced, Told, read_frame
 from stretto_server.journal.interface import Appended, Conflict, Journal
 from stretto_server.journal.memory import MemoryJournal
 from stretto_server.journal.published import PublishedJournal
@@ -22,13 +22,13 @@ class Channel:
     """Remembers what was published; may be away."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, Told]] = []
+        self.told: list[tuple[str, Told | None]] = []
         self.away = False
 
     async def publish(self, room: str, message: bytes) -> None:
         if self.away:
             raise Unavailable
-        self.told.append((room, read_frame(message)))
+        self.told.append((room, None if message == LOST_RACE else read_frame(message)))
 
 
 @pytest.fixture
@@ -53,6 +53,13 @@ async def test_what_was_appended_is_told(journal: Journal, channel: Channel) -> 
     assert room == "doc:notes"
     assert isinstance(frame, Frame)
     assert (frame.epoch, frame.first, frame.entries, frame.hash) == ("e", 1, (ENTRY,), HASH)
+
+
+async def test_lost_races_are_told(journal: Journal, channel: Channel) -> None:
+    await journal.append("notes", "e", 0, [ENTRY], [HASH])
+    assert isinstance(await journal.append("notes", "e", 0, [ENTRY], [HASH]), Conflict)
+    await asyncio.sleep(0)
+    assert channel.told[1:] == [("doc:notes", None)]
 
 
 async def test_what_was_not_is_not(journal: Journal, channel: Channel) -> None:

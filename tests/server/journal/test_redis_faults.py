@@ -14,6 +14,7 @@ import redis
 
 from stretto_core.entries import ClientRecord
 from stretto_core.errors import StrettoError, Unavailable
+from stretto_server.journal.frames import LOST_RACE
 from stretto_server.journal.interface import (
     Appended,
     Conflict,
@@ -29,6 +30,7 @@ from tests.contracts.journal_samples import (
     DOC,
     EPOCH,
     A,
+    B,
     append,
     chain,
     entry,
@@ -354,6 +356,19 @@ async def test_frames_are_published_in_the_order_of_commits(
     assert frames[3]["replaced"] is True
     assert (frames[3]["epoch"], frames[3]["version"]) == ("epoch-two", 1)
     assert frames[4] == {"doc": DOC, "epoch": "epoch-two", "deleted": True}
+
+
+async def test_a_lost_race_is_published(server: RedisServer, journal: RedisJournal) -> None:
+    with redis.Redis(port=server.port) as client, client.pubsub() as listener:
+        listener.subscribe(channel_of(f"doc:{DOC}"))
+        await written(journal, typed(1))
+        assert isinstance(await append(journal, entry(B, 1), base=0), Conflict)
+        await append(journal, entry(B, 1), base=1)
+        heard: list[bytes] = []
+        while len(heard) < 3:
+            message = await asyncio.to_thread(listener.get_message, True, 20)
+            heard += [message["data"]] if message is not None else []
+    assert (heard[0][:1], heard[1], heard[2][:1]) == (b"{", LOST_RACE, b"{")
 
 
 async def test_a_user_without_channels_still_writes(
