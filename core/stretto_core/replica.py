@@ -266,6 +266,7 @@ class Replica:
         if event == ServerEvent.BEHIND:
             self._behind(payload["version"])
         elif event == ServerEvent.RESET:
+            self._see_epoch(payload["epoch"])
             self._reopen()
         elif event == ServerEvent.ROLE:
             self.role = payload["role"]
@@ -400,6 +401,7 @@ class Replica:
         self.member_id = answer["member_id"]
         self.role = answer["role"]
         if "content" not in answer:
+            self._was_replaced = False
             self._head = answer["version"]
             entries = [Entry.from_payload(payload) for payload in answer["ops"]]
             whole = self.version + len(entries) == self._head
@@ -434,6 +436,10 @@ class Replica:
         self._unconfirmed.carry_over(self.confirmed, answer["content"], last_seq)
         effects += self._adopt(answer)
         return [*effects, Returned(before, Origin.REPLACED)] if replaced else effects
+
+    def _see_epoch(self, epoch: str) -> None:
+        """Note that the history has another epoch, even should that be lost again."""
+        self._was_replaced = self._was_replaced or epoch != self.epoch
 
     def _is_replaced_by(self, answer: Mapping[str, Any]) -> bool:
         """Whether what we took for confirmed is not all in the history answered."""
@@ -479,6 +485,7 @@ class Replica:
         elif error.code in REFUSED and own is not None:
             return self._refused(own, error)
         elif error.code in REPLACED:
+            self._see_epoch((error.details or {}).get("epoch", self.epoch))
             self._raise_fence()
         else:
             self._reopen()
@@ -513,6 +520,7 @@ class Replica:
 
     def _framed(self, frame: Mapping[str, Any]) -> list[Effect]:
         if frame["epoch"] != self.epoch:
+            self._see_epoch(frame["epoch"])
             self._reopen()
             return []
         entries = tuple(Entry.from_payload(payload) for payload in frame["ops"])

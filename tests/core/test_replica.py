@@ -16,6 +16,7 @@ from stretto_core.effects import (
 from stretto_core.entries import Entry, next_hash
 from stretto_core.errors import (
     ERRORS,
+    EpochChanged,
     Forbidden,
     InternalError,
     InvalidOperation,
@@ -973,6 +974,35 @@ def test_a_lost_tail_is_remembered_until_the_fence_is_answered(restarts: bool) -
     net.settle("c")  # and now it is longer
     net.settle()
     net.all_show(">>>one?")
+    assert net.returned("a") == [("replaced", "one!?")]
+
+
+@pytest.mark.parametrize("told", ["answer", "reset", "frame"])
+def test_a_renewed_history_is_remembered_even_if_the_renewal_is_lost(told: str) -> None:
+    net = Network("a", text="one")
+    net.node.believes_clients = False
+    net.type("a", 3, "!")
+    net.settle()
+    net.type("a", 4, "?")
+    assert net.request("a") == "submit"
+    if told == "answer":
+        net.refuse("a", EpochChanged(details={"epoch": "epoch-2"}))
+    elif told == "reset":
+        net.tell("a", "reset", epoch="epoch-2", version=1, hash="0" * 16)
+    else:
+        net.tell("a", "ops", epoch="epoch-2", **{"from": 2}, ops=[], hash="0" * 16)
+    net.deliver("a")
+    net.lose("a")
+    net.journal.log.pop()
+    net.journal.hashes.pop()
+    net.node.load()
+    net.join("c")
+    for text in "<<<":
+        net.type("c", 0, text)
+        net.settle("c")
+    net.connect("a")
+    net.settle()
+    net.all_show("<<<one?")
     assert net.returned("a") == [("replaced", "one!?")]
 
 
