@@ -92,10 +92,10 @@ class HeldJournal:
         self.after.set()
         append = MemoryJournal.append
 
-        async def held(journal: MemoryJournal, *arguments: Any) -> Any:
+        async def held(journal: MemoryJournal, *arguments: Any, **named: Any) -> Any:
             await asyncio.sleep(self.delay_s)
             await self.before.wait()
-            result = await append(journal, *arguments)
+            result = await append(journal, *arguments, **named)
             for entry in arguments[3]:
                 self.text = apply(self.text, entry.op)
             self.appended.set()
