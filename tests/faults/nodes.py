@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.faults.points import Trigger
+from tests.faults.points import Mischief, Trigger
 from tests.services.processes import ServerProcess, free_port
 
 SECRET: Final = "the fault tests' own key, long enough for HS256"
@@ -59,6 +59,7 @@ class NodeProcess(ServerProcess):
         port = free_port()
         self.name = name
         self.trigger = Trigger(folder / "order.json")
+        self.mischief = Mischief(folder / "mischief.json")
         self._before = list(before)
         self._program = list(program) or [str(LAUNCHER), str(self.trigger.path)]
         super().__init__([], folder, port)

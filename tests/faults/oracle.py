@@ -150,7 +150,7 @@ def judge(evidence: Evidence, bounds: Bounds | None = None) -> Verdict:
     }
     checks: Mapping[str, Callable[[], Iterator[str]]] = {
         "L": lambda: lost(evidence, histories),
-        "O": lambda: repeated(histories),
+        "O": lambda: repeated(evidence, histories),
         "T": lambda: out_of_order(evidence, histories),
         "C": lambda: apart(evidence, histories),
         "P": lambda: leaked(evidence),
@@ -186,21 +186,19 @@ def figures(
 def lost(evidence: Evidence, histories: Mapping[str, History]) -> Iterator[str]:
     for log in evidence.clients:
         history = histories[log.doc]
-        sent: dict[tuple[str, int], set[str]] = {}
-        for one in log.sent:
-            sent.setdefault((one.client, one.seq), set()).update(one.markers)
+        sent = {(one.client, one.seq, one.at): set(one.markers) for one in log.sent}
         for ack in log.acknowledged:
-            if not history.holds(ack.version, ack.client, ack.seq):
-                if not _was_told(evidence, log, sent.get((ack.client, ack.seq), set()), history):
-                    yield (
-                        f"seq {ack.seq} of {log.name} was acknowledged as version "
-                        f"{ack.version} of {log.doc} and is not there"
-                    )
-            elif not sent.get((ack.client, ack.seq), set()) <= set(
+            markers = sent.get((ack.client, ack.seq, ack.sent_at), set())
+            if history.holds(ack.version, ack.client, ack.seq) and markers <= set(
                 markers_in(history.entries[ack.version - 1].op)
             ):
-                yield f"seq {ack.seq} of {log.name} is in {log.doc} without its text"
-        yield from _unsaved(evidence, log, history)
+                continue
+            if not _was_told(evidence, log, markers, history):
+                yield (
+                    f"seq {ack.seq} of {log.name} was acknowledged as version "
+                    f"{ack.version} of {log.doc} and is not there"
+                )
+        yield from _unsaved(log, history)
 
 
 def _was_told(evidence: Evidence, log: ClientLog, wanted: set[str], history: History) -> bool:
@@ -211,7 +209,7 @@ def _was_told(evidence: Evidence, log: ClientLog, wanted: set[str], history: His
     return wanted <= back
 
 
-def _unsaved(evidence: Evidence, log: ClientLog, history: History) -> Iterator[str]:
+def _unsaved(log: ClientLog, history: History) -> Iterator[str]:
     """Every edit that was made must be in the log once everything is saved."""
     if log.end is None:
         return
@@ -225,7 +223,12 @@ def _unsaved(evidence: Evidence, log: ClientLog, history: History) -> Iterator[s
 # O: once.
 
 
-def repeated(histories: Mapping[str, History]) -> Iterator[str]:
+def repeated(evidence: Evidence, histories: Mapping[str, History]) -> Iterator[str]:
+    for log in evidence.clients:
+        meanings: dict[tuple[str, int], tuple[str, ...]] = {}
+        for sent in [] if evidence.may_lose else log.sent:
+            if meanings.setdefault((sent.client, sent.seq), sent.markers) != sent.markers:
+                yield f"seq {sent.seq} of {log.name} was sent with two meanings"
     for doc, history in histories.items():
         markers: dict[str, int] = {}
         places: dict[tuple[str, int], int] = {}

@@ -6,6 +6,7 @@ looks for it at every passage. Nothing of this is known to the server itself.
 
 import json
 import os
+import random
 import signal
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -55,6 +56,54 @@ class Trigger:
 
     def disarm(self) -> None:
         self.path.unlink(missing_ok=True)
+
+
+class Mischief:
+    """What happens to a part of a node's messages from other nodes, while a file says so."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, seed: int, part: float) -> None:
+        self.path.write_text(json.dumps({"seed": seed, "part": part}))
+
+    def end(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+class Unreliable:
+    """Loses, doubles and reorders messages in the node."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._dice: random.Random | None = None
+        self._part = 0.0
+        self._late: list[tuple[bytes, bytes]] = []
+
+    def pass_on(self, channel: bytes, message: bytes) -> list[tuple[bytes, bytes]]:
+        """Return what is heard instead of this message."""
+        late, self._late = self._late, []
+        if not self._active():
+            return [*late, (channel, message)]
+        assert self._dice is not None
+        if self._dice.random() >= self._part:
+            return [(channel, message), *late]
+        kind = self._dice.randrange(3)
+        if kind == 0:
+            return [(channel, message), (channel, message), *late]
+        if kind == 1:
+            self._late = [(channel, message)]
+        return late
+
+    def _active(self) -> bool:
+        try:
+            order = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            self._dice = None
+            return False
+        if self._dice is None:
+            self._dice, self._part = random.Random(order["seed"]), order["part"]
+        return True
 
 
 class Passages:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -45,6 +45,7 @@ class _Pair:
         self.client = client
         self.target: asyncio.StreamWriter | None = None
         self.has_hole = False
+        self.is_deaf = False
         self.tasks: list[asyncio.Task[None]] = []
 
     def ends(self) -> list[asyncio.StreamWriter]:
@@ -132,6 +133,18 @@ class FaultProxy:
             if pair.target is not None:
                 _reset(pair.target)
 
+    def deafen(self, ports: Collection[int]) -> int:
+        """Let no byte come down any more on those connections; return how many they are.
+
+        ``ports`` are those that the target sees: so one that only listens can be told apart.
+        """
+        deaf = 0
+        for pair in self._pairs:
+            if pair.target is not None and pair.target.get_extra_info("sockname")[1] in ports:
+                pair.is_deaf = True
+                deaf += 1
+        return deaf
+
     def heal(self) -> None:
         """Be a good line again; connections with a hole in them are reset."""
         for lane in self.lanes.values():
@@ -209,7 +222,8 @@ class FaultProxy:
         writing = asyncio.ensure_future(_write(queue, sink, lane))
         try:
             while data := await source.read(CHUNK):
-                if lane.swallows or writing.done():
+                is_deaf = pair.is_deaf and lane is self.lanes[Way.DOWN]
+                if lane.swallows or is_deaf or writing.done():
                     pair.has_hole = True
                     continue
                 await queue.put((loop.time() + lane.delay_s, data))

@@ -52,7 +52,7 @@ LONGEST_S: Final = {
 
 ONE_NODE: Final = frozenset(Fault) - {Fault.CUT_BUS}
 OF_STORE: Final = frozenset(fault for fault in Fault if fault.value.endswith("store"))
-ONLY_REDIS: Final = frozenset({Fault.FULL_STORE, Fault.CUT_BUS})
+ONLY_REDIS: Final = frozenset({Fault.FULL_STORE, Fault.HANG_STORE_AT_POINT})
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def possible(journal: str, nodes: int) -> list[Fault]:
     """Return the faults that a cluster of this kind can suffer."""
     found = set(Fault) if nodes > 1 else set(ONE_NODE)
     if journal != "redis":
-        found -= ONLY_REDIS if nodes == 1 else {Fault.FULL_STORE}
-    if journal in ("sqlite", "memory"):
-        found -= OF_STORE | {Fault.HANG_STORE_AT_POINT}
+        found -= ONLY_REDIS
+    if journal == "sqlite":
+        found -= OF_STORE | {Fault.CUT_STORE_ONE_WAY}
     return sorted(found)
 
 

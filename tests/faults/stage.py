@@ -36,8 +36,8 @@ class Stage:
         self.journal = journal
         self.redis: RedisServer | None = None
         self.postgres: PostgresServer | None = None
-        self.store_proxy: FaultProxy | None = None
-        """Between nodes and the store."""
+        self.lines: list[FaultProxy] = []
+        """Between each node and the store."""
         self.front: FaultProxy
         """Between clients and nodes; each connection goes to the next node that answers."""
         self.nodes: list[NodeProcess] = []
@@ -63,21 +63,22 @@ class Stage:
         assert server is not None
         return server.url
 
-    def node_environ(self, settings: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment of a node, which reaches the store through the proxy."""
-        url = self.journal_url
-        if self.store_proxy is not None:
-            url = url.replace(f":{self._store_port}/", f":{self.store_proxy.port}/")
-        shared = {} if self.journal == "sqlite" else self._redis_environ()
-        return environ_of(url, **shared, **settings)
+    @property
+    def store_proxy(self) -> FaultProxy:
+        """The line of the first node."""
+        return self.lines[0]
 
-    def _redis_environ(self) -> dict[str, str]:
-        if self.redis is None or self.journal == "sqlite":
-            return {}
-        url = self.redis.url
-        if self.store_proxy is not None and self.journal == "redis":
-            url = url.replace(f":{self.redis.port}/", f":{self.store_proxy.port}/")
-        return {"STRETTO_REDIS_URL": url}
+    def node_environ(self, settings: Mapping[str, str], number: int = 0) -> dict[str, str]:
+        """Return the environment of a node, which reaches the store over its line."""
+        if self.journal == "sqlite":
+            return environ_of(self.journal_url, **settings)
+        port = self.lines[number].port
+        journal = self.journal_url.replace(f":{self._store_port}/", f":{port}/")
+        shared = {}
+        if self.redis is not None:
+            url = journal if self.journal == "redis" else self.redis.url
+            shared = {"STRETTO_REDIS_URL": url}
+        return environ_of(journal, **shared, **settings)
 
     @property
     def _store_port(self) -> int:
@@ -100,12 +101,29 @@ class Stage:
                 self.front.url, (docs or (DOC,))[number % len(docs or (DOC,))], **options
             )
 
+    async def clear(self, seed: int) -> None:
+        """Send everybody home, for another crowd on the same processes."""
+        await self.crowd.close()
+        self.crowd = Crowd(seed)
+        self.strangers, self.deaths, self.figures = [], [], {}
+        self.healed_at = None
+
+    def growth(self) -> str:
+        """Tell how much memory the nodes had at first and at last."""
+        rows = []
+        for node in self.nodes:
+            sizes = [one.resident_bytes >> 20 for one in self.samples if one.node == node.name]
+            if sizes:
+                rows.append(f"{node.name} {sizes[0]} to {sizes[-1]} MiB, at most {max(sizes)}")
+        return f"memory: {'; '.join(rows)}"
+
     async def begin(self, *, each: int = 5) -> None:
         """Let everybody open, write and be acknowledged, before anything goes wrong."""
         await self.crowd.open()
         self.crowd.begin()
         await self.crowd.committed(each)
-        self.calm = [s for node in self.nodes if (s := node.sample(time.monotonic()))]
+        if not self.calm:
+            self.calm = [s for node in self.nodes if (s := node.sample(time.monotonic()))]
 
     def healed(self) -> None:
         """Say that the last fault is over."""
@@ -154,6 +172,9 @@ class Stage:
             self.may_lose,
         )
 
+    async def close(self) -> None:
+        await self.crowd.close()
+
     async def watch(self) -> None:
         """Look at what the nodes hold, until cancelled."""
         while True:
@@ -178,8 +199,8 @@ async def staged(
     async with AsyncExitStack() as stack:
         stage = Stage(folder, journal, seed)
         await _start_store(stage, stack, nodes, store or {})
-        environ = stage.node_environ(settings or {})
         for number in range(nodes):
+            environ = stage.node_environ(settings or {}, number)
             place = folder / f"n{number}"
             node = NodeProcess(f"n{number}", place, environ, before=before, program=program)
             stage.nodes.append(node)
@@ -192,7 +213,7 @@ async def staged(
         stage.front = await stack.enter_async_context(proxied(*ports))
         watching = asyncio.ensure_future(stage.watch())
         stack.callback(watching.cancel)
-        stack.push_async_callback(stage.crowd.close)
+        stack.push_async_callback(stage.close)
         yield stage
 
 
@@ -207,8 +228,9 @@ async def _start_store(
     if stage.journal == "postgres":
         stage.postgres = stack.enter_context(running_postgres(**settings))
     if stage.journal != "sqlite":
-        proxy = proxied(stage._store_port)
-        stage.store_proxy = await stack.enter_async_context(proxy)
+        for _ in range(nodes):
+            line = await stack.enter_async_context(proxied(stage._store_port))
+            stage.lines.append(line)
 
 
 # The journal, read by processes that know nothing of the test.

@@ -135,6 +135,10 @@ def commit_one_seq_twice(found: Evidence) -> None:
     _follow(found)
 
 
+def mean_two_things(found: Evidence) -> None:
+    found.clients[1].sent.append(Sent(BOB, 2, (D,), 15.0))
+
+
 def skip_a_version(found: Evidence) -> None:
     del found.clients[1].trail[2]
 
@@ -238,6 +242,7 @@ DEFECTS: list[tuple[Callable[[Evidence], None], str]] = [
     (lose_an_edit_before_it_left, "L"),
     (commit_twice, "O"),
     (commit_one_seq_twice, "OC"),
+    (mean_two_things, "O"),
     (skip_a_version, "T"),
     (swap_two_versions, "T"),
     (see_another_operation, "T"),

@@ -10,19 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults.points import COMMIT_POINTS, Order
-from tests.faults.stage import SLACK, Stage, staged
+from tests.faults.stage import SLACK, staged
+from tests.faults.striking import kill_one
 
 SPREAD_BINS = 8
 UNLIKELY = 44.0
 """Chi-squared with seven degrees of freedom passes this once in five million runs."""
-
-
-async def kill_at(stage: Stage, point: str, passage: int) -> None:
-    """Have the first node kill itself at a point, and start it again."""
-    node = stage.nodes[0]
-    node.trigger.arm(Order(point, passage))
-    assert await node.died(20 * SLACK), f"nobody passed {point}"
-    await node.restart()
 
 
 @pytest.mark.parametrize("journal", ["redis", "postgres", "sqlite"])
@@ -32,7 +25,7 @@ async def test_a_node_kills_itself_at_every_point_of_a_commit(tmp_path: Path, jo
         stage.add_writers(4)
         await stage.begin()
         for point in COMMIT_POINTS:
-            await kill_at(stage, point, dice.randint(1, 8))
+            await kill_one(stage, Order(point, dice.randint(1, 8)))
             await stage.crowd.committed(2)
         stage.healed()
         await stage.recover()

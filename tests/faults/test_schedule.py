@@ -36,6 +36,7 @@ def test_every_fault_comes_before_any_comes_twice() -> None:
         ("sqlite", 1, Fault.CUT_BUS),
         ("postgres", 1, Fault.FULL_STORE),
         ("redis", 1, Fault.CUT_BUS),
+        ("postgres", 2, Fault.HANG_STORE_AT_POINT),
         ("postgres", 2, Fault.FULL_STORE),
     ],
 )

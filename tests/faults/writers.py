@@ -162,6 +162,7 @@ class Writer:
         self.grants = grants if grants is not None else {f"docs/{log.doc}": role}
         self.ttl_s = ttl_s
         self.mischief = mischief
+        self.role = role
         self.gone = False
         self.secret = SECRET
         self._reopens = reopens
@@ -347,11 +348,14 @@ class Crowd:
         return writer
 
     async def open(self) -> None:
-        await asyncio.gather(*(one.open() for one in self.writers if one.document is None))
+        """Let everybody open: those first who may create what is not there yet."""
+        for role in ("editor", "viewer"):
+            waiting = [one for one in self.writers if one.document is None and one.role == role]
+            await asyncio.gather(*(one.open() for one in waiting))
 
     def begin(self) -> None:
         for writer in self.writers:
-            if writer._writing is None and not writer.gone and _may_write(writer):
+            if writer._writing is None and not writer.gone and writer.role == "editor":
                 writer.begin()
 
     async def until(
@@ -413,7 +417,3 @@ class Crowd:
 
     async def close(self) -> None:
         await asyncio.gather(*(one.close() for one in self.writers), return_exceptions=True)
-
-
-def _may_write(writer: Writer) -> bool:
-    return writer.document is not None and writer.document.role != "viewer"
