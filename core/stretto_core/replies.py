@@ -129,6 +129,7 @@ class Opened(Reply):
     ops = mm.List(mm.Nested(LogEntry))
     content = Text()
     reset = Flag()
+    floor = Whole()
 
 
 class Submitted(Reply):

@@ -18,14 +18,12 @@ from stretto_core.errors import (
     EpochChanged,
     NotFound,
     StrettoError,
-    Unavailable,
     VersionAhead,
     VersionGone,
 )
 from stretto_core.protocol import Limits, ServerEvent
 from stretto_server.bus.interface import Bus
 from stretto_server.document_actor import DocumentActor
-from stretto_server.document_hearing import ANEW_MS
 from stretto_server.document_log import HistoryLost, now_ms
 from stretto_server.head_checks import HeadChecks
 from stretto_server.history import compact
@@ -39,8 +37,6 @@ logger = logging.getLogger(__name__)
 IDLE_S: Final = 5.0
 """A document that nobody has open leaves memory after this long."""
 
-DISPUTE_EVERY_S: Final = 60.0
-"""How often a history may get another epoch because a client says that it knows another."""
 MOST_KEPT: Final = 64
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 1.0
@@ -259,22 +255,6 @@ class DocumentRegistry:
 
     # Histories that the journal does not continue.
 
-    def dispute(self, doc: str) -> None:
-        """Give a history another epoch, for somebody knows what it has lost.
-
-        Raises Unavailable: the document is loaded anew meanwhile. Does nothing where that
-        was done a little while ago.
-        """
-        document, now = self.get(doc), asyncio.get_running_loop().time()
-        if document is None or (
-            document.disputed_at is not None and now < document.disputed_at + DISPUTE_EVERY_S
-        ):
-            return
-        document.disputed_at = now
-        document.disputed = True
-        document.actor.lose(HistoryLost("somebody knows another history of this epoch"))
-        raise Unavailable("the document is being loaded anew", retry_after_ms=ANEW_MS)
-
     def _watch(self, document: OpenDocument) -> None:
         doc = document.actor.doc
 
@@ -305,18 +285,15 @@ class DocumentRegistry:
         (head,) = await self._journal.heads([doc])
         if head is None and (known.version or not document.seats):
             return await self._dismiss_all(document)
-        if head is not None and (document.disputed or not await self._continues(document, head)):
+        if head is not None and not await self._continues(document, head):
             self._metrics.history_divergence.inc()
-            logger.log(
-                logging.WARNING if document.disputed else logging.ERROR,
-                "document %s: %s; its members get back what they have that is not in it",
+            logger.error(
+                "document %s: the journal has lost version %d, which was acknowledged; its "
+                "members get back what they have that is not in it",
                 doc,
-                "a client knows another history"
-                if document.disputed
-                else f"the journal has lost version {known.version}, which was acknowledged",
+                known.version,
             )
             await self._journal.renew(doc, head.epoch, secrets.token_hex(8))
-            document.disputed = False
         await self.reload(doc)
         now = document.actor.authority
         if now.epoch != known.epoch:

@@ -208,10 +208,6 @@ class Documents:
             admitted = await document.actor.admit(client, connection.who.user.id, fence)
             since = request.get("since")
             entries = await document.continued(since)
-            if entries is None and since is not None and create and document.is_disputed_by(since):
-                # Somebody knows more of this history than the journal, which lost it.
-                self._registry.dispute(doc)
-            await document.roster.ready()
             if connection.closed or DOCS not in connection.sids:
                 raise Unavailable("the connection was lost")
             # Meanwhile a refresh may have changed the right, and others may have opened.
@@ -224,7 +220,8 @@ class Documents:
         else:
             answer["content"] = document.actor.authority.text
             if "since" in request:
-                answer["reset"] = True
+                # Above the floor only another history can be why it was not continued.
+                answer |= {"reset": True, "floor": document.actor.authority.floor}
         return answer
 
     def submit(self, connection: Connection, request: dict[str, Any]) -> "asyncio.Future[int]":

@@ -19,7 +19,6 @@ from stretto_core.errors import (
 from stretto_core.following import Frame
 from stretto_core.protocol import (
     DOCS,
-    NO_HISTORY,
     PAGE_BYTES,
     PAGE_ENTRIES,
     Limits,
@@ -71,10 +70,6 @@ class OpenDocument:
         """Who has it open, on all nodes; of this one those who have a seat."""
         self.editing = asyncio.Lock()
         """Held by an in-process edit: the seqs of this process's own client are consecutive."""
-        self.disputed_at: float | None = None
-        """When somebody last knew another history of this epoch, by the loop's clock."""
-        self.disputed = False
-        """Whether the history has to get another epoch for that."""
         self.on_missed: Callable[[OpenDocument], None] = _nothing
         """Called when other nodes may have committed what was not heard of."""
         self._metrics = metrics
@@ -226,16 +221,6 @@ class OpenDocument:
         except (EpochChanged, NotFound, VersionAhead) as error:
             raise self._elsewhere() from error
         return page.entries, page.hash
-
-    def is_disputed_by(self, since: dict[str, Any]) -> bool:
-        """Tell whether a replica whose history is not continued knows another one.
-
-        Under the same epoch that cannot be, unless the journal has lost what it had.
-        """
-        authority = self.actor.authority
-        version: int = since["version"]
-        same = since["epoch"] == authority.epoch and since["hash"] != NO_HISTORY
-        return same and version >= authority.floor
 
     async def reach_back(self, version: int) -> None:
         """Have the entries after ``version`` in memory. Raises VersionGone, Unavailable."""

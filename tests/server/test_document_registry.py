@@ -231,28 +231,6 @@ async def test_a_lost_tail_is_noticed_though_others_wrote_on(shared: Shared) -> 
     assert len(shared.heard("reset")) == 1
 
 
-async def test_what_somebody_knows_otherwise_gets_another_epoch(
-    shared: Shared, caplog: pytest.LogCaptureFixture
-) -> None:
-    document = await shared.open("a")
-    epoch = document.actor.authority.epoch
-    before = document.actor
-    with pytest.raises(Unavailable):
-        shared.registry.dispute("notes")
-    assert before.lost
-    async with asyncio.timeout(5):
-        while document.actor is before:
-            await asyncio.sleep(0)
-    assert document.actor.authority.text == "a"
-    assert document.actor.authority.epoch != epoch
-    assert len(shared.heard("reset")) == 1
-    assert shared.metrics.history_divergence._value.get() == 1
-    assert "a client knows another history" in caplog.text
-    shared.registry.dispute("notes")  # not again and again
-    assert not document.actor.lost
-    shared.registry.dispute("nothing of this name")
-
-
 async def test_what_is_queued_while_a_history_is_replaced_is_answered(shared: Shared) -> None:
     document = await shared.open("a")
     shared.journal.gate = asyncio.Event()

@@ -14,7 +14,7 @@ from stretto_core.errors import (
     VersionAhead,
     VersionGone,
 )
-from stretto_core.protocol import DOCS, NO_HASH, NO_HISTORY, Limits
+from stretto_core.protocol import DOCS, NO_HASH, Limits
 from stretto_core.roster import Member
 from stretto_server import document_log, open_document, wire_json
 from stretto_server.auth import Principal, Role, user_of
@@ -162,7 +162,6 @@ async def test_what_was_compacted_meanwhile_continues_nothing(document: OpenDocu
     await journal.compact("notes", "epoch", 4)
     assert await document.continued(since) is None
     assert authority.floor == 4
-    assert not document.is_disputed_by(since)
 
 
 @pytest.mark.parametrize("how", ["rolled back", "replaced", "deleted"])
@@ -221,24 +220,6 @@ async def test_far_bases_are_read_back_in_pages(
     assert authority.hash_at(0) in (None, digests[0])
     assert authority.hash_at(1) == digests[1]
     assert [entry.seq for entry in authority.entries(1, 9)] == [1, 2, 3, 4, 5]
-
-
-@pytest.mark.parametrize(
-    ("changes", "disputed"),
-    [
-        ({}, True),
-        ({"version": 9}, True),
-        ({"epoch": "another"}, False),
-        ({"version": 1}, False),
-        ({"hash": NO_HISTORY}, False),
-    ],
-)
-async def test_who_knows_another_history_of_the_same_epoch_disputes_it(
-    document: OpenDocument, changes: dict[str, object], disputed: bool
-) -> None:
-    document.actor.authority.floor = 2
-    since = {"epoch": "epoch", "version": 3, "hash": "0123456789abcdef", **changes}
-    assert document.is_disputed_by(since) is disputed
 
 
 @pytest.fixture

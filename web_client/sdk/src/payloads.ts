@@ -170,7 +170,8 @@ export function readOpenAnswer(payload: Values): OpenAnswer {
   }
   const content = text(payload, "content");
   check([content]);
-  return { ...answer, ...fence, content, reset: own(payload, "reset") === true };
+  const floor = Object.hasOwn(payload, "floor") ? { floor: whole(payload, "floor") } : {};
+  return { ...answer, ...fence, content, reset: own(payload, "reset") === true, ...floor };
 }
 
 export function readFetchAnswer(payload: Values): FetchAnswer {

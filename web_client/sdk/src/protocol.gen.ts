@@ -146,6 +146,7 @@ export interface Opened {
   readonly ops?: readonly LogEntry[];
   readonly content?: string;
   readonly reset?: boolean;
+  readonly floor?: number;
 }
 
 /** One presence in a document; `ranges` count in the text at `version`. */

@@ -133,6 +133,7 @@ export interface OpenAnswer extends Since {
   readonly ops?: readonly Entry[];
   readonly content?: string;
   readonly reset?: boolean;
+  readonly floor?: number;
 }
 
 export interface OpsFrame {

@@ -429,8 +429,12 @@ export class Replica {
   }
 
   private isReplacedBy(answer: OpenAnswer): boolean {
-    const differs = this.epoch !== answer.epoch || this.version > answer.version;
-    return this.wasReplaced || (this.known && differs);
+    if (this.wasReplaced) return true;
+    if (!this.known) return false;
+    if (this.epoch !== answer.epoch || this.version > answer.version) return true;
+    // What is not below the floor could have been continued, were it of this history.
+    const { floor } = answer;
+    return floor !== undefined && this.version >= floor && this.hash !== NO_HISTORY;
   }
 
   /** Take over the text of another history, with what is unsent on top. */

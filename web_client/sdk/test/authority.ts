@@ -97,7 +97,7 @@ export class Authority {
       since.epoch === this.epoch &&
       since.version >= this.floor &&
       this.hashes[since.version] === since.hash;
-    if (!known) return { ...answer, content: this.text, reset: true };
+    if (!known) return { ...answer, content: this.text, reset: true, floor: this.floor };
     const ops = this.entries.slice(since.version, since.version + this.pageEntries);
     return { ...answer, ops };
   }

@@ -357,6 +357,38 @@ describe("a replaced history", () => {
     );
   });
 
+  it("that others wrote on after its loss hands out the text", () => {
+    const p = pair("one");
+    p.a.type("!", 3);
+    p.network.settle();
+    p.a.disconnect();
+    p.b.disconnect();
+    p.authority.rollBack(1);
+    for (const at of [0, 1]) {
+      const submit = { epoch: "e1", client: "elsewhere-elsewhere", seq: at + 1, base: 1 + at };
+      p.authority.answer("submit", { ...submit, op: [">"] });
+    }
+    p.a.connect();
+    p.b.connect();
+    p.network.settle();
+    expectAll(p, ">>one");
+    expect(p.a.effects).toContainEqual(
+      expect.objectContaining({ kind: "returned", origin: "replaced", text: "one!" }),
+    );
+  });
+
+  it("that was compacted hands out nothing", () => {
+    const p = pair("one");
+    p.a.disconnect();
+    p.b.type("!", 3);
+    p.network.settle();
+    p.authority.floor = p.authority.version;
+    p.a.connect();
+    p.network.settle();
+    expectAll(p, "one!");
+    expect(p.a.effects.filter((effect) => effect.kind === "returned")).toEqual([]);
+  });
+
   it("is remembered until the fence is answered, though it has grown by then", () => {
     const p = pair("one");
     p.a.type("!", 3);
