@@ -50,7 +50,7 @@ static Client **writers; /* in the order in which they are due */
 static int total, writer_count, epoll;
 static bool measuring;
 static enum { JOINING, TYPING, STOPPING } state;
-static double next_due, woken_at;
+static double next_due, woken_at, looked_at, longest_gap;
 static long due_count, messages, deliveries, late, skipped;
 static size_t half_way; /* how many were seen by all in the first half of the time */
 static Samples acks, seen_here, seen_there, seen_by_all;
@@ -193,6 +193,9 @@ static void serve(double until) {
 
 static void run_until(double deadline) {
     for (double time; (time = now()) < deadline && !(state == STOPPING && settled());) {
+        if (measuring && looked_at && time - looked_at > longest_gap)
+            longest_gap = time - looked_at;
+        looked_at = time;
         double until = time + 0.05 < deadline ? time + 0.05 : deadline;
         if (state == TYPING && plan.rate) {
             type_what_is_due(time);
@@ -302,7 +305,8 @@ static void print_figures(Clocks spent, long operations) {
     print_times("same_node", &seen_here);
     print_times("other_node", &seen_there);
     print_times("ack", &acks);
-    printf("\"late\": %ld, \"skipped\": %ld, ", late, skipped);
+    printf("\"late\": %ld, \"skipped\": %ld, \"generator_gap_us\": %.1f, ", late, skipped,
+           1e6 * longest_gap);
     printf("\"messages_per_op\": %.3f, \"deliveries_per_s\": %.1f, ", (double)messages / count,
            (double)deliveries / spent.wall);
     for (int i = 0; i < plan.nodes; i++)

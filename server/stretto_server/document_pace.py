@@ -27,14 +27,14 @@ class Pace:
 
     __slots__ = (
         *("_began_at", "_own", "_is_owed"),
-        *("_turn_began_at", "_turn_ends_at", "_turn_s", "_turn_was_owed"),
+        *("_committed_at", "_turn_ends_at", "_turn_s", "_turn_was_owed"),
     )
 
     def __init__(self, version: int) -> None:
         """Start at ``version``, whoever committed that."""
         self._own = version
         self._began_at = 0.0
-        self._turn_began_at = 0.0
+        self._committed_at = 0.0
         self._turn_ends_at = 0.0
         self._turn_s = 0.0
         """How long others needed, where an append or two were too short for them."""
@@ -52,17 +52,17 @@ class Pace:
         self._own = version
         if not others and self._turn_ends_at and not self._turn_was_owed:
             self._turn_s /= 2  # nobody took the last one
-        self._turn_began_at, self._turn_ends_at = now, 0.0
+        self._committed_at, self._turn_ends_at = now, 0.0
         if others or self._is_owed:
             took = now - self._began_at
             self._turn_ends_at = now + max(self._turn_s, min(GATHER_S, TURN_APPENDS * took))
         self._turn_was_owed, self._is_owed = self._is_owed, False
 
     def heard(self, now: float) -> None:
-        """Note that others committed."""
-        if now < self._turn_ends_at:
-            self._turn_s = min(self._turn_s, 2 * (now - self._turn_began_at))
+        """Note that others committed: whoever waited has had a turn."""
+        self._turn_s = min(self._turn_s, 2 * (now - self._committed_at))
         self._turn_ends_at = 0.0
+        self._is_owed = False
 
     def somebody_waits(self, version: int) -> None:
         """Note that a node lost a race; if the winner was this one, it owes a turn."""

@@ -80,6 +80,18 @@ def test_who_waits_gets_turns_that_grow_until_they_suffice() -> None:
     assert wait(pace, 16, now + 2) == pytest.approx(0.04)  # nobody took the last turn
 
 
+def test_who_got_along_without_a_turn_needs_none() -> None:
+    pace = Pace(0)
+    commit(pace, 0, 1, 1.0)
+    for _ in range(10):
+        pace.somebody_waits(1)
+    pace.heard(1.002)  # it lost, tried again at once and won
+    commit(pace, 2, 3, 1.02)
+    assert wait(pace, 3, 1.02) == pytest.approx(TURN_APPENDS * TOOK)
+    commit(pace, 3, 4, 1.04)
+    assert wait(pace, 4, 1.04) <= 0
+
+
 def test_races_that_others_won_are_theirs() -> None:
     pace = Pace(3)
     pace.somebody_waits(4)
