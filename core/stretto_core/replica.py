@@ -443,8 +443,11 @@ class Replica:
 
     def _is_replaced_by(self, answer: Mapping[str, Any]) -> bool:
         """Whether what we took for confirmed is not all in the history answered."""
-        shorter = self.version > answer["version"]
-        return bool(self._was_replaced or self.epoch != answer["epoch"] or shorter)
+        if self._was_replaced or self.epoch != answer["epoch"] or self.version > answer["version"]:
+            return True
+        # What is not below the floor could have been continued, were it of this history.
+        floor = answer.get("floor")
+        return floor is not None and self.version >= floor and self.hash != NO_HISTORY
 
     def _adopt(self, answer: Mapping[str, Any]) -> list[Effect]:
         """Take over the text of another history, with what is unsent on top."""

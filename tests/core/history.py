@@ -109,7 +109,7 @@ class History:
     """What a node knows of the document, and whom it tells."""
 
     names_base_hash = True
-    believes_clients = True
+    tells_floor = True
 
     def __init__(self, journal: Journal, limits: Limits, authority: type[Authority]) -> None:
         self.journal = journal

@@ -23,7 +23,7 @@ from stretto_core.errors import (
     VersionAhead,
     VersionGone,
 )
-from stretto_core.protocol import DOCS, NO_HISTORY, REQUESTS, Limits, decode_request
+from stretto_core.protocol import DOCS, REQUESTS, Limits, decode_request
 from stretto_core.replica import Request
 from tests.core.history import (
     DOC,
@@ -262,8 +262,6 @@ class Node(History):
         if since is not None:
             self._reach(since["epoch"], since["version"])
             entries = self._continued(since)
-            if entries is None and self.believes_clients:
-                self._believe(since)
         if wire.is_cut:
             return
         wire.client = payload["client"]
@@ -275,20 +273,9 @@ class Node(History):
             answer["content"] = self.authority.text
             if since is not None:
                 answer["reset"] = True
+                if self.tells_floor:
+                    answer["floor"] = self.authority.floor
         self._answer(wire, queued.request, answer)
-
-    def _believe(self, since: dict[str, Any]) -> None:
-        """Renew the history if somebody has seen of it what it does not have (any more).
-
-        Of those who know what was lost, this may be the only one that is left.
-        """
-        known = self.authority
-        if since["epoch"] != known.epoch or since["version"] < known.floor:
-            return
-        if since["hash"] != NO_HISTORY:
-            self.catch_up()
-            self.journal.renew(known.epoch, self.journal.fresh_epoch())
-            raise HistoryLostError
 
     def _opened(self, wire: Wire, record: ClientRecord, fenced: int | None) -> dict[str, Any]:
         authority = self.authority

@@ -952,7 +952,7 @@ def test_a_history_that_lost_its_tail_gives_the_text_back() -> None:
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_lost_tail_is_remembered_until_the_fence_is_answered(restarts: bool) -> None:
     net = Network("a", text="one")
-    net.node.believes_clients = False
+    net.node.tells_floor = False
     net.type("a", 3, "!")
     net.settle()
     net.lose("a")
@@ -980,7 +980,7 @@ def test_a_lost_tail_is_remembered_until_the_fence_is_answered(restarts: bool) -
 @pytest.mark.parametrize("told", ["answer", "reset", "frame"])
 def test_a_renewed_history_is_remembered_even_if_the_renewal_is_lost(told: str) -> None:
     net = Network("a", text="one")
-    net.node.believes_clients = False
+    net.node.tells_floor = False
     net.type("a", 3, "!")
     net.settle()
     net.type("a", 4, "?")

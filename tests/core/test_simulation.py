@@ -177,9 +177,9 @@ def test_it_finds_seats_that_are_forgotten_when_a_history_is_loaded_anew() -> No
     assert found(lambda seed: Simulation(seed, node=Forgetting, themes=("compact", "cut_bus")))
 
 
-def test_it_finds_nodes_that_do_not_believe_who_knows_what_was_lost() -> None:
-    class Doubting(Node):
-        believes_clients = False
+def test_it_finds_nodes_that_do_not_tell_how_far_back_history_goes() -> None:
+    class Silent(Node):
+        tells_floor = False
 
     themes = ("fall_back", "kill", "break_off", "flee")
-    assert found(lambda seed: Simulation(seed, node=Doubting, themes=themes))
+    assert found(lambda seed: Simulation(seed, node=Silent, themes=themes))

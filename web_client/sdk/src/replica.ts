@@ -249,6 +249,7 @@ export class Replica {
         this.behind(readVersion(payload));
         return [];
       case ServerEvent.RESET:
+        this.seeEpoch(payload["epoch"]);
         this.reopen();
         return [];
       case ServerEvent.ROLE:
@@ -388,6 +389,7 @@ export class Replica {
     this.role = answer.role;
     const opened: Effect = { kind: "opened", answer };
     if (answer.content === undefined) {
+      this.wasReplaced = false;
       const ops = answer.ops ?? [];
       this.head = answer.version;
       // Where the page stops short, the hash is that of the head, not of its last entry.
@@ -428,9 +430,14 @@ export class Replica {
     return this.isReplacedBy(answer) ? [returnedText(this.shown.toString())] : [];
   }
 
+  /** Note that the history has another epoch, even should that be lost again. */
+  private seeEpoch(epoch: unknown): void {
+    if (typeof epoch === "string" && epoch !== this.epoch) this.wasReplaced = true;
+  }
+
   private isReplacedBy(answer: OpenAnswer): boolean {
-    if (this.wasReplaced) return true;
     if (!this.known) return false;
+    if (this.wasReplaced) return true;
     if (this.epoch !== answer.epoch || this.version > answer.version) return true;
     // What is not below the floor could have been continued, were it of this history.
     const { floor } = answer;
@@ -469,8 +476,10 @@ export class Replica {
     else if (error.code === "rate_limited")
       this.submitted = null; // it was not even looked at
     else if (REFUSED.has(error.code) && own !== null) return this.refused(own, error);
-    else if (REPLACED.has(error.code)) this.raiseFence();
-    else this.reopen();
+    else if (REPLACED.has(error.code)) {
+      this.seeEpoch(error.details?.["epoch"]);
+      this.raiseFence();
+    } else this.reopen();
     return [];
   }
 
@@ -503,6 +512,7 @@ export class Replica {
 
   private framed(frame: OpsFrame): Effect[] {
     if (frame.epoch !== this.epoch) {
+      this.seeEpoch(frame.epoch);
       this.reopen();
       return [];
     }

@@ -116,7 +116,10 @@ export class Authority {
     const seq = Number(payload["seq"]);
     const base = Number(payload["base"]);
     const record = this.record(client);
-    if (payload["epoch"] !== this.epoch) throw new StrettoError("epoch_changed", "epoch");
+    if (payload["epoch"] !== this.epoch) {
+      const details = { epoch: this.epoch };
+      throw new StrettoError("epoch_changed", "epoch", { details });
+    }
     if (record.fenced) throw new StrettoError("sequence_gap", "fenced");
     if (seq === record.lastSeq) return { version: record.version };
     if (seq !== record.lastSeq + 1) throw new StrettoError("sequence_gap", "gap");

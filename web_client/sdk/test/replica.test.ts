@@ -377,6 +377,39 @@ describe("a replaced history", () => {
     );
   });
 
+  for (const told of ["answer", "reset", "ops"]) {
+    it(`is remembered by ${told} even if its new epoch is lost as well`, () => {
+      const p = pair("one");
+      p.a.type("!", 3);
+      p.network.settle();
+      p.b.disconnect();
+      const { epoch } = p.authority;
+      p.authority.epoch = "e2";
+      if (told === "reset") p.a.push("reset", { doc: "d", epoch: "e2", version: 1, hash: "" });
+      if (told === "ops") p.network.broadcast({ ...p.authority.frame(1), epoch: "e2" });
+      p.a.type("?", 4);
+      if (told === "answer") {
+        p.a.send();
+        p.a.arrive();
+      }
+      while (p.a.receive());
+      p.a.disconnect();
+      p.authority.epoch = epoch;
+      p.authority.rollBack(1);
+      for (const at of [0, 1]) {
+        const submit = { epoch, client: "elsewhere-elsewhere", seq: at + 1, base: 1 + at };
+        p.authority.answer("submit", { ...submit, op: [">"] });
+      }
+      p.a.connect();
+      p.b.connect();
+      p.network.settle();
+      expectAll(p, ">>one?");
+      expect(p.a.effects).toContainEqual(
+        expect.objectContaining({ kind: "returned", origin: "replaced", text: "one!?" }),
+      );
+    });
+  }
+
   it("that was compacted hands out nothing", () => {
     const p = pair("one");
     p.a.disconnect();
