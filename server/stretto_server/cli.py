@@ -92,6 +92,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from stretto_server.serving import serve
 
     return serve(
+        os.environ,
         dev=arguments.dev,
         host=arguments.host,
         port=arguments.port,

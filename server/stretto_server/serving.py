@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from stretto_server.settings import Settings
@@ -22,7 +22,7 @@ READY: Final = b"ready"
 """What a worker tells the process that watches over it, once it listens."""
 
 
-def serve(worker: int | None = None, **flags: Any) -> int:
+def serve(environ: Mapping[str, str], worker: int | None = None, **flags: Any) -> int:
     """Serve until SIGTERM or SIGINT, then drain; return the exit code.
 
     ``worker`` is what a worker was given by the process that started it.
@@ -33,7 +33,7 @@ def serve(worker: int | None = None, **flags: Any) -> int:
     )
     given = {name: value for name, value in flags.items() if value is not None}
     if worker is None:
-        settings = Settings.from_environ(os.environ, **given)
+        settings = Settings.from_environ(environ, **given)
         if settings.workers > 1:
             from stretto_server.workers import supervise
 
