@@ -161,13 +161,24 @@ def generate(plan: Plan) -> Figures:
 
 @contextmanager
 def child(
-    command: Sequence[str], cpu: int | None, environment: Mapping[str, str], stderr: int | None
+    command: Sequence[str],
+    cpu: int | None,
+    environment: Mapping[str, str],
+    stderr: int | None,
+    *,
+    stdin: int | None = None,
 ) -> "Iterator[subprocess.Popen[str]]":
     """Run a process on one CPU (the first or the last; None: any), and stop it in the end."""
     with ExitStack() as stack:
         with _uninterrupted(), pinned(cpu):  # a child starts where its parent is
             process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
             )
             stack.callback(_stop, process)
         yield process

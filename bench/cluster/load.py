@@ -44,15 +44,17 @@ def build() -> Path:
     return compiled("cluster_load", SOURCES)
 
 
-def drive(cluster: Cluster, work: Work) -> dict[str, Any]:
+def drive(cluster: Cluster, work: Work, beside: int = 0) -> dict[str, Any]:
     """Run the generator; return its figures, with what Redis did for each operation.
 
-    ``documents`` in them says what is known of each. Raises RuntimeError when a message was
+    ``beside`` is another process that belongs to the measurement. ``documents`` in them says what is known of each. Raises RuntimeError when a message was
     wrong or lost.
     """
     command = [str(build()), f"ports={_listed(cluster.ports)}", f"pids={_listed(cluster.pids)}"]
     if cluster.redis is not None:
         command.append(f"redis={cluster.redis.pid}")
+    if beside:
+        command.append(f"beside={beside}")
     command += [f"{each.name}={getattr(work, each.name)}" for each in fields(work)]
     tokens = [cluster.token(number) for number in range(work.documents * work.clients)]
     before = redis_counts(cluster)

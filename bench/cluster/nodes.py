@@ -1,6 +1,7 @@
 """The processes of a measurement: nodes of one cluster, and the Redis that they share."""
 
 import json
+import os
 import secrets
 import tempfile
 import urllib.request
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bench.machine import available_cpus
 from bench.server import ROOT, node, pinned
 from stretto_server.auth import issue_token
 from tests.services.processes import running
@@ -58,6 +60,18 @@ class Cluster:
         return found
 
 
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def spread(pids: Sequence[int]) -> None:
+    """Give each process a CPU of its own, as far as there are some."""
+    cpus = available_cpus()
+    for number, pid in enumerate(pids):
+        os.sched_setaffinity(pid, {cpus[number % len(cpus)]})
+
+
 @contextmanager
 def cluster(layout: Layout, folder: Path = FOLDER) -> Iterator[Cluster]:
     """Run the nodes, each with its log in a folder that is gone afterwards; Redis on the last CPU.
@@ -83,5 +97,7 @@ def cluster(layout: Layout, folder: Path = FOLDER) -> Iterator[Cluster]:
             home = data / str(number)
             home.mkdir()
             found.append(stack.enter_context(node(home, environment, cpu)))
+            if layout.workers > 1:
+                spread(children_of(found[-1][1]))
         ports = [int(url.rpartition(":")[2]) for url, _ in found]
         yield Cluster(ports, [pid for _, pid in found], redis, secret)
