@@ -4,6 +4,7 @@
 #   make test   every check and every test         make check  lint, types, architecture
 #   make bench  benchmarks                         make soak   the long runs
 #   make bench-engine    the engine against servers for Node
+#   make bench-cluster   several nodes on one Redis
 #   make bench-browser   how long a typed character takes to the other tab
 #   make fmt    format the code                    make clean  forget what was built
 #   make protocol   write the TypeScript types, JSON Schema and AsyncAPI of the protocol
@@ -23,7 +24,7 @@ WEB_SOURCES := $(shell find $(WEB)/sdk $(WEB)/app -type f \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONWARNINGS ?=
 
-.PHONY: help run run-cluster page-if-possible serve test check lint types python-tests web-tests bench bench-engine bench-browser soak protocol fmt clean services
+.PHONY: help run run-cluster page-if-possible serve test check lint types python-tests web-tests bench bench-engine bench-cluster bench-browser soak protocol fmt clean services
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -114,6 +115,9 @@ $(PEERS)/node_modules/.package-lock.json: $(PEERS)/package.json $(PEERS)/package
 bench-engine: services $(STAMPS)/dev $(PEERS)/node_modules/.package-lock.json
 	@$(BIN)/python -m bench.engine
 	@$(BIN)/python -m bench.engine.documents
+
+bench-cluster: services $(STAMPS)/dev
+	@$(BIN)/python -m bench.cluster
 
 bench-browser: services $(STAMPS)/dev $(PAGE)
 	@$(BIN)/python -m tests.browser.bench_typing

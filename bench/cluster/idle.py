@@ -20,7 +20,7 @@ _RECEIVED: Final = re.compile(r"\bbytes_received:(\d+)")
 def measure(work: Work) -> dict[str, Any]:
     """Let everybody work at the first of two nodes; return what the second one's channels bring.
 
-    ``rest_bytes`` came while nobody worked, ``load_bytes`` in as long under load.
+    ``rest_bytes_per_s`` came while nobody worked, ``load_bytes_per_s`` while everybody did.
     """
     with cluster(Layout((FIRST_CPU, LAST_CPU))) as nodes:
         assert nodes.redis is not None
@@ -38,7 +38,7 @@ def measure(work: Work) -> dict[str, Any]:
         **figures,
         "rest_bytes_per_s": rest / SPAN_S,
         "load_bytes_per_s": load / span,
-        "load_bytes": load,
+        "load_bytes_per_op": load / figures["all_operations"],
     }
 
 

@@ -47,8 +47,8 @@ def build() -> Path:
 def drive(cluster: Cluster, work: Work, beside: int = 0) -> dict[str, Any]:
     """Run the generator; return its figures, with what Redis did for each operation.
 
-    ``beside`` is another process that belongs to the measurement. ``documents`` in them says what is known of each. Raises RuntimeError when a message was
-    wrong or lost.
+    ``documents`` in them says what is known of each. ``beside`` is another process that belongs
+    to the measurement. Raises RuntimeError when a message was wrong or lost.
     """
     command = [str(build()), f"ports={_listed(cluster.ports)}", f"pids={_listed(cluster.pids)}"]
     if cluster.redis is not None:

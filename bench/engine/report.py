@@ -134,12 +134,13 @@ def _kernel(system: str) -> str:
 
 def markdown(table: Mapping[str, Any]) -> str:
     """Return a table's JSON as the README shows it."""
+    ours, theirs = table.get("columns", ("ours", "theirs"))
     lines = [
         f"## {table['title']}",
         "",
         _about(table),
         "",
-        "| what | figure | ours | theirs | ratio | target | generator | verdict |",
+        f"| what | figure | {ours} | {theirs} | ratio | target | generator | verdict |",
         "|---|---|---|---|---|---|---|---|",
         *(_line(row) for row in table["rows"]),
     ]
@@ -184,7 +185,8 @@ def with_table(text: str, name: str, table: Mapping[str, Any]) -> str:
 
     Raises ValueError when the text has no such markers.
     """
-    begin, end = f"<!-- {name}: made by make bench-engine -->", f"<!-- end of {name} -->"
+    maker = table.get("maker", "bench-engine")
+    begin, end = f"<!-- {name}: made by make {maker} -->", f"<!-- end of {name} -->"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     made, count = pattern.subn(lambda _: f"{begin}\n{markdown(table)}\n{end}", text)
     if count != 1:
