@@ -16,18 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from stretto_client.replay.audit import entries_of_history, replay_log
-from stretto_core.entries import Entry, next_hash
-from stretto_core.protocol import NO_HASH
 from tests.faults.evidence import (
     Acknowledged,
     Adopted,
     ClientLog,
     Evidence,
-    JournalCopy,
-    Seen,
     markers_in,
 )
+from tests.faults.history import History
 from tests.faults.nodes import Sample
 
 LETTERS: Final = "LOTCPBRG"
@@ -88,57 +84,6 @@ class Verdict:
             if len(found) > MOST_TOLD:
                 lines.append(f"  {letter}: … and {len(found) - MOST_TOLD} more")
         return "\n".join(lines)
-
-
-class History:
-    """A document's log, from version 1 on even where the journal forgot its beginning."""
-
-    def __init__(self, copy: JournalCopy, clients: Sequence[ClientLog]) -> None:
-        self.doc = copy.doc
-        self.problems: list[str] = []
-        self._earlier = copy.earlier
-        kept = list(copy.lines)
-        self.floor = int(kept[0]["version"]) - 1 if kept else 0
-        forgotten = self._forgotten(clients)
-        lines = [*forgotten, *kept]
-        self.entries, problems = entries_of_history(lines)
-        self.problems += problems
-        replayed = replay_log(self.entries)
-        self.problems += replayed.problems
-        self.text, self.hash = replayed.text, replayed.hash
-        self.hashes = [NO_HASH]
-        for entry in self.entries:
-            self.hashes.append(next_hash(self.hashes[-1], entry))
-
-    def _forgotten(self, clients: Sequence[ClientLog]) -> list[Mapping[str, object]]:
-        """Return what is below the floor, as it was seen before; the hashes prove it."""
-        seen: dict[int, Entry] = {}
-        for log in clients:
-            for step in log.trail:
-                if isinstance(step, Seen) and step.version <= self.floor:
-                    seen.setdefault(step.version, step.entry)
-        for line in self._earlier:
-            seen.setdefault(int(line["version"]), Entry.from_payload(line))
-        rows: list[Mapping[str, object]] = []
-        reached = NO_HASH
-        for version in range(1, self.floor + 1):
-            entry = seen.get(version)
-            if entry is None:
-                self.problems.append(f"nobody saw version {version} of {self.doc}, now forgotten")
-                return []
-            reached = next_hash(reached, entry)
-            rows.append({"version": version, "hash": reached, **entry.to_payload()})
-        return rows
-
-    @property
-    def version(self) -> int:
-        return len(self.entries)
-
-    def holds(self, version: int, client: str, seq: int) -> bool:
-        if not 1 <= version <= len(self.entries):
-            return False
-        entry = self.entries[version - 1]
-        return (entry.client, entry.seq) == (client, seq)
 
 
 def judge(evidence: Evidence, bounds: Bounds | None = None) -> Verdict:
@@ -248,20 +193,27 @@ def repeated(evidence: Evidence, histories: Mapping[str, History]) -> Iterator[s
 def out_of_order(evidence: Evidence, histories: Mapping[str, History]) -> Iterator[str]:
     for log in evidence.clients:
         history = histories[log.doc]
-        epoch, version = "", 0
-        ends_in = log.end.epoch if log.end is not None else None
-        for step in log.trail:
+        version, last_text = 0, 0
+        if evidence.may_lose:  # what became of a history that was given up, L and C judge
+            last_text = _last_adopted(log)
+        for place, step in enumerate(log.trail):
             if isinstance(step, Adopted):
-                epoch, version = step.epoch, step.version
+                version = step.version
                 continue
             version += 1
             if step.version != version:
                 yield f"{log.name} saw version {step.version} of {log.doc} where {version} follows"
                 version = step.version
-            if evidence.may_lose and epoch != ends_in:
-                continue  # what became of that history is judged by L and C
+            if place < last_text:
+                continue
             if version > history.version or history.entries[version - 1] != step.entry:
                 yield f"{log.name} saw another version {version} of {log.doc} than the journal has"
+
+
+def _last_adopted(log: ClientLog) -> int:
+    """Return where in its trail a client took a whole text over for the last time."""
+    places = [place for place, step in enumerate(log.trail) if isinstance(step, Adopted)]
+    return places[-1] if places else 0
 
 
 # C: convergence.

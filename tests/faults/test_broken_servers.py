@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.faults.oracle import Verdict, judge
 from tests.faults.stage import DOC, staged
-from tests.faults.writers import Mischief
+from tests.faults.transports import Mischief
 
 BROKEN = Path(__file__).parents[1] / "client_py" / "faulty_server.py"
 

@@ -10,7 +10,8 @@ import pytest
 from tests.faults.evidence import Death
 from tests.faults.proxy import FaultProxy, Way, proxied
 from tests.faults.stage import DOC, SLACK, Stage, staged
-from tests.faults.writers import Mischief, Writer
+from tests.faults.transports import Mischief
+from tests.faults.writers import Writer
 
 PING_S = 1.0
 PINGS = {"STRETTO_PING_INTERVAL": str(PING_S), "STRETTO_PING_TIMEOUT": str(PING_S)}

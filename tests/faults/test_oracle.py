@@ -281,6 +281,9 @@ def test_a_loss_that_the_class_allows_must_be_told() -> None:
     relog(found, LOG[:3])
     _forget_the_end(found)
     found.may_lose = True
+    assert judge(found).broken() == "LT"
+    for log in found.clients:
+        log.trail.append(Adopted("next", 3, "?"))
     assert judge(found).broken() == "L"
     found.clients[1].returned.append(f"{A}{B}{C}")
     assert judge(found).holds
