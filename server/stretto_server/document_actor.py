@@ -15,9 +15,9 @@ two batches, and whatever does not continue the history is read from the journal
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from stretto_core.authority import Staged, Submission
 from stretto_core.errors import (
@@ -108,6 +108,9 @@ class DocumentActor:
         self._timer: asyncio.TimerHandle | None = None
         self._appending: _Appending | None = None
         self._worker: asyncio.Task[None] | None = None
+        self._work: Coroutine[Any, Any, None] | None = None
+        """What the worker will do, while it has not begun."""
+        self._working_for: Sequence[Waiting] = ()
         self._idle: list[asyncio.Future[None]] = []
 
     @property
@@ -135,6 +138,11 @@ class DocumentActor:
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.cancel()
+            # One that had not begun yet tells nobody.
+            work, self._work = self._work, None
+            if work is not None:
+                work.close()
+            refuse(self._working_for, Unavailable("the server stopped"))
             await asyncio.wait([worker])
         await self.log.stop()
         self._queue = DocumentQueue()
@@ -341,12 +349,14 @@ class DocumentActor:
         self._pace.committed(staged.base, self.authority.version, time.monotonic())
         self.log.send(staged.base + 1, staged.entries)
 
-    def _take_time(self, waiting: Sequence[Waiting], work: Awaitable[None]) -> None:
+    def _take_time(self, waiting: Sequence[Waiting], work: Coroutine[Any, Any, None]) -> None:
         """Do in a task what has to wait, then go on."""
+        self._work, self._working_for = work, waiting
         self._worker = self._loop.create_task(self._guard(waiting, work))
 
-    async def _guard(self, waiting: Sequence[Waiting], work: Awaitable[None]) -> None:
+    async def _guard(self, waiting: Sequence[Waiting], work: Coroutine[Any, Any, None]) -> None:
         """Run one piece of work; whatever goes wrong reaches those who wait, and no one else."""
+        self._work = None
         try:
             await work
         except asyncio.CancelledError:

@@ -644,3 +644,14 @@ def roll_back(journal: UnreliableJournal, version: int) -> None:
     """Take the newest entries from a journal, as a failover may."""
     history = journal._histories["notes"]
     del history.entries[version:], history.hashes[version + 1 :]
+
+
+async def test_who_waits_for_work_that_has_not_begun_is_answered(nodes: Nodes) -> None:
+    actor = nodes.actors[0]
+    await nodes.submit(1, BOB, 1, 0, "b")
+    behind = nodes.submit(0, ANN, 1, 1, "a")  # has to read what it does not know
+    while actor._worker is None:
+        await asyncio.sleep(0)
+    await actor.stop()
+    with pytest.raises(Unavailable):
+        await behind
