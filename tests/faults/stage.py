@@ -120,6 +120,7 @@ class Stage:
     async def begin(self, *, each: int = 5) -> None:
         """Let everybody open, write and be acknowledged, before anything goes wrong."""
         await self.crowd.open()
+        self.strangers.append(await self.crowd.spy(self.front.url))
         self.crowd.begin()
         await self.crowd.committed(each)
         if not self.calm:
@@ -133,7 +134,7 @@ class Stage:
         """Let the fault last."""
         await asyncio.sleep(seconds)
 
-    async def recover(self, *, each: int = 20, within_s: float = 60.0) -> None:
+    async def recover(self, *, each: int = 12, within_s: float = 60.0) -> None:
         """Let everybody write on for a while after the faults."""
         if self.healed_at is None:
             self.healed()

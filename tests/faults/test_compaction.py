@@ -37,9 +37,8 @@ async def passed(stage: Stage, order: Order) -> None:
     await stage.crowd.until(lambda: not trigger.armed, (IDLE_S + 5) * SLACK, order.point)
 
 
-@pytest.mark.parametrize(
-    "point", [BEFORE_COMPACTION, pytest.param(AFTER_COMPACTION, marks=pytest.mark.soak)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("point", [BEFORE_COMPACTION, AFTER_COMPACTION])
 async def test_a_node_dies_while_it_cuts_a_log(tmp_path: Path, point: str) -> None:
     async with staged(tmp_path, seed=29, settings=FORGETFUL) as stage:
         await write_history(stage.journal_url, DOC, LONG, LONG)

@@ -40,7 +40,8 @@ async def write_history(url: str, doc: str, ops: int, chars: int) -> None:
         await journal.close()
 
 
-@pytest.mark.parametrize("ops", [5_000, pytest.param(100_000, marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("ops", [5_000, 100_000])
 async def test_a_huge_document_holds_nobody_up(tmp_path: Path, ops: int) -> None:
     async with staged(tmp_path, seed=24) as stage:
         stage.add_writers(3)

@@ -17,6 +17,7 @@ PING_S = 1.0
 PINGS = {"STRETTO_PING_INTERVAL": str(PING_S), "STRETTO_PING_TIMEOUT": str(PING_S)}
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("journal", "ways"),
     [
@@ -26,7 +27,7 @@ PINGS = {"STRETTO_PING_INTERVAL": str(PING_S), "STRETTO_PING_TIMEOUT": str(PING_
         ("postgres", (Way.DOWN,)),
     ],
 )
-@pytest.mark.parametrize("seconds", [4.0, pytest.param(30.0, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [4.0, 30.0])
 async def test_nodes_are_cut_off_from_the_store(
     tmp_path: Path, journal: str, ways: tuple[Way, ...], seconds: float
 ) -> None:
@@ -46,6 +47,7 @@ async def test_nodes_are_cut_off_from_the_store(
         await stage.finish(f"15 {journal} cut off {' and '.join(ways)} for {seconds:g} s")
 
 
+@pytest.mark.soak
 async def test_a_cut_that_ends_before_anybody_noticed(tmp_path: Path) -> None:
     async with staged(tmp_path, seed=15) as stage:
         stage.add_writers(4)
@@ -99,6 +101,7 @@ def _files(stage: Stage) -> int:
     return sample.files
 
 
+@pytest.mark.soak
 async def test_a_client_reads_too_slowly(tmp_path: Path) -> None:
     """It is told that it is behind, or loses its place; nobody else waits for it."""
     async with staged(tmp_path, seed=19) as stage, proxied(stage.nodes[0].port) as line:
@@ -147,6 +150,7 @@ async def test_everybody_comes_back_at_once(tmp_path: Path, count: int) -> None:
         await stage.finish(f"20 herd of {count}")
 
 
+@pytest.mark.soak
 async def test_frames_are_lost_doubled_and_late(tmp_path: Path) -> None:
     async with staged(tmp_path, seed=21) as stage:
         ways = [Mischief(21 + number) for number in range(4)]

@@ -20,7 +20,9 @@ NOTICED_S = 10.0
 """So soon a node must find out that it is deaf."""
 
 
-@pytest.mark.parametrize(("journal", "nodes"), [("redis", 3), ("postgres", 2)])
+@pytest.mark.parametrize(
+    ("journal", "nodes"), [("redis", 3), pytest.param("postgres", 2, marks=pytest.mark.soak)]
+)
 async def test_one_of_several_nodes_kills_itself(tmp_path: Path, journal: str, nodes: int) -> None:
     dice = random.Random(1)
     async with staged(tmp_path, journal, nodes=nodes, seed=1) as stage:
@@ -36,6 +38,7 @@ async def test_one_of_several_nodes_kills_itself(tmp_path: Path, journal: str, n
         )
 
 
+@pytest.mark.soak
 async def test_all_of_several_nodes_are_killed(tmp_path: Path) -> None:
     async with staged(tmp_path, nodes=2, seed=2) as stage:
         stage.add_writers(6)
@@ -48,7 +51,7 @@ async def test_all_of_several_nodes_are_killed(tmp_path: Path) -> None:
         await stage.finish("2 both nodes killed")
 
 
-@pytest.mark.parametrize("rounds", [2, pytest.param(10, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.soak)])
 async def test_nodes_are_restarted_one_after_the_other(tmp_path: Path, rounds: int) -> None:
     async with staged(tmp_path, nodes=2, seed=4) as stage:
         stage.add_writers(6)
@@ -119,7 +122,9 @@ async def silence(stage: Stage, way: str) -> None:
         stage.redis.say("CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0")
 
 
-@pytest.mark.parametrize("way", ["killed", "deaf", "overflown"])
+@pytest.mark.parametrize(
+    "way", ["killed", *(pytest.param(one, marks=pytest.mark.soak) for one in ("deaf", "overflown"))]
+)
 async def test_nodes_stop_hearing_each_other(tmp_path: Path, way: str) -> None:
     async with staged(tmp_path, nodes=2, seed=12) as stage:
         viewer = apart(stage)

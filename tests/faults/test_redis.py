@@ -26,7 +26,7 @@ async def restart(redis: RedisServer, dice: random.Random) -> None:
     await asyncio.to_thread(redis.start)
 
 
-@pytest.mark.parametrize("fsync", ["always", "everysec"])
+@pytest.mark.parametrize("fsync", ["always", pytest.param("everysec", marks=pytest.mark.soak)])
 async def test_redis_is_killed(tmp_path: Path, fsync: str) -> None:
     """It loses nothing: what the system took from Redis outlives the process in both classes."""
     dice = random.Random(7)
@@ -57,7 +57,9 @@ def longest_refusal(stage: Stage) -> float:
     )
 
 
-@pytest.mark.parametrize("seconds", [1.0, 4.0, pytest.param(30.0, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "seconds", [4.0, *(pytest.param(long, marks=pytest.mark.soak) for long in (1.0, 30.0))]
+)
 async def test_redis_hangs(tmp_path: Path, seconds: float) -> None:
     async with staged(tmp_path, seed=8) as stage:
         assert stage.redis is not None
@@ -74,6 +76,7 @@ async def test_redis_hangs(tmp_path: Path, seconds: float) -> None:
         await stage.finish(f"8 Redis hung {seconds:g} s")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("point", [BEFORE_SCRIPT, UNDER_WAY, AFTER_SCRIPT])
 async def test_redis_hangs_at_a_point_of_a_commit(tmp_path: Path, point: str) -> None:
     async with staged(tmp_path, seed=8) as stage:
@@ -90,6 +93,7 @@ async def test_redis_hangs_at_a_point_of_a_commit(tmp_path: Path, point: str) ->
         await stage.finish(f"8 Redis hung {point}")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("delay_ms", [50, 500])
 async def test_redis_is_slow(tmp_path: Path, delay_ms: int) -> None:
     async with staged(tmp_path, seed=9, store={"enable-debug-command": "yes"}) as stage:
@@ -138,6 +142,7 @@ async def test_redis_is_emptied(tmp_path: Path) -> None:
         await stage.finish("10 Redis emptied")
 
 
+@pytest.mark.soak
 async def test_redis_loses_the_head_of_a_document(tmp_path: Path) -> None:
     """Nobody can go on with half a document, until an operator restores or deletes it."""
     async with staged(tmp_path, seed=10) as stage:

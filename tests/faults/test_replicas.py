@@ -71,6 +71,7 @@ def heir(stage: Stage, name: str, outbox: Path, numbers: list[int]) -> Writer:
     return writer
 
 
+@pytest.mark.soak
 async def test_clients_crash_with_edits_unsent(tmp_path: Path) -> None:
     async with staged(tmp_path, seed=22) as stage:
         stage.add_writers(3)
@@ -119,7 +120,13 @@ def copy(outbox: Path, copied: Path) -> None:
         shutil.copy(path, copied.with_name(path.name.replace(outbox.name, copied.name)))
 
 
-@pytest.mark.parametrize("point", [BEFORE_SCRIPT, UNDER_WAY, AFTER_SCRIPT])
+@pytest.mark.parametrize(
+    "point",
+    [
+        UNDER_WAY,
+        *(pytest.param(one, marks=pytest.mark.soak) for one in (BEFORE_SCRIPT, AFTER_SCRIPT)),
+    ],
+)
 async def test_a_replica_moves_behind_a_fence_while_its_old_node_hangs(
     tmp_path: Path, point: str
 ) -> None:

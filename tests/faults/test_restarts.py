@@ -18,6 +18,7 @@ UNLIKELY = 44.0
 """Chi-squared with seven degrees of freedom passes this once in five million runs."""
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("journal", ["redis", "postgres", "sqlite"])
 async def test_a_node_kills_itself_at_every_point_of_a_commit(tmp_path: Path, journal: str) -> None:
     dice = random.Random(1)
@@ -32,6 +33,7 @@ async def test_a_node_kills_itself_at_every_point_of_a_commit(tmp_path: Path, jo
         await stage.finish(f"1 node killed at {len(COMMIT_POINTS)} points, {journal}")
 
 
+@pytest.mark.soak
 async def test_all_nodes_are_killed_at_once(tmp_path: Path) -> None:
     async with staged(tmp_path, seed=2) as stage:
         stage.add_writers(5)

@@ -64,7 +64,8 @@ async def test_postgres_is_killed(tmp_path: Path) -> None:
     assert max(backs) < BACK_S
 
 
-@pytest.mark.parametrize("seconds", [4.0, pytest.param(30.0, marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("seconds", [4.0, 30.0])
 async def test_postgres_hangs(tmp_path: Path, seconds: float) -> None:
     async with staged(tmp_path, "postgres", seed=16) as stage:
         assert stage.postgres is not None
@@ -78,6 +79,7 @@ async def test_postgres_hangs(tmp_path: Path, seconds: float) -> None:
         await stage.finish(f"16 PostgreSQL hung {seconds:g} s")
 
 
+@pytest.mark.soak
 async def test_postgres_ends_sessions_and_holds_locks(tmp_path: Path) -> None:
     async with staged(tmp_path, "postgres", seed=16) as stage:
         assert stage.postgres is not None
@@ -99,6 +101,7 @@ async def test_postgres_ends_sessions_and_holds_locks(tmp_path: Path) -> None:
         await stage.finish("16 PostgreSQL ended sessions and held a lock for 3 s")
 
 
+@pytest.mark.soak
 async def test_postgres_has_no_space(tmp_path: Path) -> None:
     async with staged(tmp_path, "postgres", seed=16) as stage:
         assert stage.postgres is not None
@@ -150,6 +153,7 @@ database.execute("ROLLBACK")
 """
 
 
+@pytest.mark.soak
 async def test_sqlite_is_locked_by_another_process(tmp_path: Path) -> None:
     async with staged(tmp_path, "sqlite", seed=17) as stage:
         stage.add_writers(4)
@@ -183,6 +187,7 @@ async def test_sqlite_loses_the_end_of_its_log(tmp_path: Path) -> None:
         assert verdict.figures["given_back"], "nobody was given anything back"
 
 
+@pytest.mark.soak
 async def test_sqlite_is_killed_in_a_commit(tmp_path: Path) -> None:
     async with staged(tmp_path, "sqlite", seed=17) as stage:
         stage.add_writers(4)
@@ -199,6 +204,7 @@ async def test_sqlite_is_killed_in_a_commit(tmp_path: Path) -> None:
         intact(stage)
 
 
+@pytest.mark.soak
 async def test_sqlite_may_only_be_read(tmp_path: Path) -> None:
     """A node that could save nothing does not start; once it can, all is there."""
     async with staged(tmp_path, "sqlite", seed=17, before=powerless()) as stage:

@@ -3,12 +3,15 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.faults.stage import DOC, SLACK, staged
 
 TTL_S = 4.0
 OTHER_SECRET = "another key of the fault tests, long enough for HS256"
 
 
+@pytest.mark.soak
 async def test_tokens_expire_under_load(tmp_path: Path) -> None:
     """Each client renews its own in time, and nobody notices."""
     async with staged(tmp_path, seed=26, settings={"STRETTO_TOKEN_GRACE": "2"}) as stage:
@@ -46,6 +49,7 @@ async def test_a_right_is_withdrawn(tmp_path: Path) -> None:
         await stage.finish("26 a right withdrawn")
 
 
+@pytest.mark.soak
 async def test_the_key_is_another_one(tmp_path: Path) -> None:
     """Old tokens are refused for good; whoever has new ones goes on with its unsaved edits."""
     async with staged(tmp_path, seed=26) as stage:

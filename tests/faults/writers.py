@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,8 @@ from typing import Any, Final
 from stretto_client.client import RealtimeClient
 from stretto_client.document import LiveDocument
 from stretto_client.transport import OnEvent, OnLost, Payload, SocketTransport, Transport
+from stretto_core.errors import StrettoError
+from stretto_core.protocol import DOCS
 from stretto_core.replica import Changed, Closed, Confirmed, Origin, Returned
 from stretto_server.auth import issue_token
 from tests.faults.evidence import (
@@ -25,6 +28,13 @@ from tests.faults.transports import LoggingTransport, Mischief, RepeatingTranspo
 
 BACKLOG: Final = 40
 """A writer that could not save so many edits pauses: offline it is no flood."""
+SPYING: Final[tuple[tuple[str, Payload], ...]] = (
+    ("open", {"client": "client-of-a-stranger"}),
+    ("fetch", {"epoch": "any", "from": 1}),
+    ("cursor", {"version": 1, "ranges": [[0, 0]]}),
+    ("close", {}),
+)
+"""What a stranger asks of a document; each is refused."""
 LONGEST: Final = 4_000
 """Beyond so many characters filler is deleted rather than added."""
 CONNECT_S: Final = 4.0
@@ -234,6 +244,7 @@ class Crowd:
 
     def __init__(self, seed: int = 0) -> None:
         self.writers: list[Writer] = []
+        self.spies: list[Writer] = []
         self._seed = seed
         self._numbers = count()
 
@@ -242,6 +253,20 @@ class Crowd:
         writer = Writer(url, ClientLog(name, doc), self._numbers, seed=self._seed, **options)
         self.writers.append(writer)
         return writer
+
+    async def spy(self, url: str) -> ClientLog:
+        """Let a stranger in that asks for everything, has a right to none of it, and listens."""
+        name = f"stranger-{len(self.spies)}"
+        spy = Writer(url, ClientLog(name, name), self._numbers)
+        spy.log.keeps_payloads = True
+        self.spies.append(spy)
+        await spy.client.connect()
+        for doc in {one.log.doc for one in self.writers}:
+            for event, more in SPYING:
+                with suppress(StrettoError):
+                    await spy.client.request(DOCS, event, {"doc": doc, **more})
+                    spy.log.heard.append(f'{{"answered": "{event}", "doc": "{doc}"}}')
+        return spy.log
 
     async def open(self) -> None:
         """Let everybody open: those first who may create what is not there yet."""
@@ -312,4 +337,5 @@ class Crowd:
         return "\n".join(one.describe() for one in self.writers)
 
     async def close(self) -> None:
-        await asyncio.gather(*(one.close() for one in self.writers), return_exceptions=True)
+        everybody = [*self.writers, *self.spies]
+        await asyncio.gather(*(one.close() for one in everybody), return_exceptions=True)
