@@ -72,8 +72,10 @@ class Stage:
         """Return the environment of a node, which reaches the store over its line."""
         if self.journal == "sqlite":
             return environ_of(self.journal_url, **settings)
-        port = self.lines[number].port
-        journal = self.journal_url.replace(f":{self._store_port}/", f":{port}/")
+        journal = self.journal_url
+        if self.lines:
+            port = self.lines[number].port
+            journal = journal.replace(f":{self._store_port}/", f":{port}/")
         shared = {}
         if self.redis is not None:
             url = journal if self.journal == "redis" else self.redis.url
@@ -194,12 +196,16 @@ async def staged(
     store: dict[str, str] | None = None,
     before: Sequence[str] = (),
     program: Sequence[str] = (),
+    lines: bool = True,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stage]:
-    """Give a stage whose processes run meanwhile; ``store`` are settings of the store."""
+    """Give a stage whose processes run meanwhile; ``store`` are settings of the store.
+
+    Without ``lines`` nodes reach it without a proxy, which so many clients would slow down.
+    """
     async with AsyncExitStack() as stack:
         stage = Stage(folder, journal, seed)
-        await _start_store(stage, stack, nodes, store or {})
+        await _start_store(stage, stack, nodes, store or {}, lines=lines)
         for number in range(nodes):
             environ = stage.node_environ(settings or {}, number)
             place = folder / f"n{number}"
@@ -219,7 +225,7 @@ async def staged(
 
 
 async def _start_store(
-    stage: Stage, stack: AsyncExitStack, nodes: int, settings: dict[str, str]
+    stage: Stage, stack: AsyncExitStack, nodes: int, settings: dict[str, str], *, lines: bool
 ) -> None:
     if stage.journal == "redis" or nodes > 1:
         stage.redis = RedisServer(
@@ -229,7 +235,7 @@ async def _start_store(
     if stage.journal == "postgres":
         stage.postgres = stack.enter_context(running_postgres(**settings))
     if stage.journal != "sqlite":
-        for _ in range(nodes):
+        for _ in range(nodes if lines else 0):
             line = await stack.enter_async_context(proxied(stage._store_port))
             stage.lines.append(line)
 

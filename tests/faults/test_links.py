@@ -125,7 +125,7 @@ async def test_a_client_reads_too_slowly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [300, pytest.param(2_000, marks=pytest.mark.soak)])
 async def test_everybody_comes_back_at_once(tmp_path: Path, count: int) -> None:
-    async with staged(tmp_path, seed=20) as stage:
+    async with staged(tmp_path, seed=20, lines=False) as stage:
         stage.add_writers(4)
         await stage.begin()
         docs = [f"crowd-{n}" for n in range(count // 20)]

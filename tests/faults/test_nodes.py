@@ -98,11 +98,14 @@ def apart(stage: Stage) -> Writer:
 
 
 async def seen_since(stage: Stage, viewer: Writer, within_s: float) -> float:
-    """Wait until the viewer has all that is committed by now; return how long it took."""
+    """Wait until the viewer has what is committed from now on; return how long it took."""
+    began = time.monotonic()
+    await stage.crowd.committed(1)
     head = max(ack.version for one in stage.crowd.writers for ack in one.log.acknowledged)
     document = viewer.document
     assert document is not None
-    return await stage.crowd.until(lambda: document.version >= head, within_s, f"version {head}")
+    await stage.crowd.until(lambda: document.version >= head, within_s, f"version {head}")
+    return time.monotonic() - began
 
 
 async def silence(stage: Stage, way: str) -> None:

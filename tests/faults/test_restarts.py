@@ -49,7 +49,7 @@ async def test_all_nodes_are_killed_at_once(tmp_path: Path) -> None:
 async def test_a_node_drains(tmp_path: Path) -> None:
     """Nothing is refused for good, and its clients are asked to come back one by one."""
     asked: list[int] = []
-    async with staged(tmp_path, seed=3) as stage:
+    async with staged(tmp_path, seed=3, lines=False) as stage:
         stage.add_writers(200, *(f"notes-{n}" for n in range(50)), per_s=1.0)
         for writer in stage.crowd.writers:
             writer.client.on(
