@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from stretto_core.replica import REFUSED
 from tests.faults.evidence import (
     Acknowledged,
     Adopted,
@@ -171,7 +172,10 @@ def _unsaved(log: ClientLog, history: History) -> Iterator[str]:
 def repeated(evidence: Evidence, histories: Mapping[str, History]) -> Iterator[str]:
     for log in evidence.clients:
         meanings: dict[tuple[str, int], tuple[str, ...]] = {}
-        for sent in [] if evidence.may_lose else log.sent:
+        taken_back = {refused.sent_at for refused in log.refused if refused.code in REFUSED}
+        for sent in log.sent:
+            if evidence.may_lose or sent.at in taken_back:
+                continue  # it took no seq, or the history that it was part of is gone
             if meanings.setdefault((sent.client, sent.seq), sent.markers) != sent.markers:
                 yield f"seq {sent.seq} of {log.name} was sent with two meanings"
     for doc, history in histories.items():

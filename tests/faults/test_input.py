@@ -13,6 +13,7 @@ from stretto_core.entries import Entry, next_hash
 from stretto_core.errors import StrettoError
 from stretto_core.protocol import DOCS, NO_HASH, Limits
 from stretto_server.auth import issue_token
+from stretto_server.journal.interface import Snapshot
 from stretto_server.journal.redis import RedisJournal
 from tests.faults.nodes import SECRET
 from tests.faults.stage import DOC, Stage, staged
@@ -36,6 +37,9 @@ async def write_history(url: str, doc: str, ops: int, chars: int) -> None:
                 hashes.append(reached)
             await journal.append(doc, "an-epoch", version, entries, hashes)
             version += len(entries)
+            if version == BATCH * (ops // BATCH):  # as a server does every so often
+                text = "y" * (version - 4) + "x" * (chars // 4 * 4)
+                await journal.snapshot(doc, "an-epoch", Snapshot(version, reached, text))
     finally:
         await journal.close()
 
@@ -46,7 +50,7 @@ async def test_a_huge_document_holds_nobody_up(tmp_path: Path, ops: int) -> None
     async with staged(tmp_path, seed=24) as stage:
         stage.add_writers(3)
         await stage.begin()
-        await write_history(stage.journal_url, "huge", ops, 1_000_000)
+        await write_history(stage.journal_url, "huge", ops, 900_000)
         before = [len(one.log.acknowledged) for one in stage.crowd.writers]
         began = time.monotonic()
         readers = [stage.crowd.add(stage.front.url, "huge", per_s=2.0) for _ in range(3)]

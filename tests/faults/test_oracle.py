@@ -18,6 +18,7 @@ from tests.faults.evidence import (
     Death,
     Evidence,
     JournalCopy,
+    Refused,
     Seen,
     Sent,
     Standing,
@@ -310,6 +311,16 @@ def test_the_beginning_that_a_journal_forgot_is_taken_from_those_who_saw_it() ->
         log.trail = [Adopted("epoch", 2, "?"), *log.trail[3:]]
     assert "nobody saw version 1" in str(judge(found))
     with_copy(found, earlier=lines_of(LOG[:2]))
+    assert judge(found).holds
+
+
+def test_what_was_refused_took_no_seq() -> None:
+    found = evidence()
+    log = found.clients[1]
+    log.sent.insert(0, Sent(BOB, 2, (D,), 5.0))
+    log.refused.append(Refused("unavailable", 5.0, 5.1))
+    assert judge(found).broken() == "O"
+    log.refused.append(Refused("too_large", 5.0, 5.1))
     assert judge(found).holds
 
 
