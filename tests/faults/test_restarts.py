@@ -55,7 +55,8 @@ async def test_a_node_drains(tmp_path: Path) -> None:
             writer.client.on(
                 "server.shutdown", lambda told: asked.append(told["reconnect_after_ms"])
             )
-        await stage.begin(each=1)
+        await stage.begin(each=0)
+        await stage.within(1.0)
         node, began = stage.nodes[0], time.monotonic()
         node.signal(signal.SIGTERM)
         assert await node.died(8 * SLACK)
