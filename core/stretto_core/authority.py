@@ -225,8 +225,10 @@ class Authority:
         run = Run()
         lengths = []
         for entry in entries:
-            run.append(entry.op, *splice_of(entry.op))
-            length += length_change(entry.op)
+            op = entry.op
+            place, size = splice_of(op)
+            run.append(op, place, size)
+            length += size or length_change(op)
             lengths.append(length)
         if hashes is None:
             hashes = hashes_after(self.hash, entries)

@@ -111,15 +111,16 @@ def _frame(payload: dict[str, Any], text: str) -> Frame:
 
 
 def _entry(payload: dict[str, Any]) -> Entry:
-    entry = Entry.from_payload(payload)
-    if type(entry.seq) is not int or type(entry.at_ms) is not int:
+    client, seq, op = payload["client"], payload["seq"], payload["op"]
+    user, at_ms = payload["user"], payload["at_ms"]
+    if type(client) is not str or type(user) is not str or type(op) is not list:
         raise ValueError("entry")
-    for part in entry.op:
-        if type(part) not in (int, str):
+    if type(seq) is not int or type(at_ms) is not int:
+        raise ValueError("entry")
+    for part in op:
+        if type(part) is not int and type(part) is not str:
             raise ValueError("op")
-    _text(entry.client)
-    _text(entry.user)
-    return entry
+    return Entry(client, seq, tuple(op), user, at_ms)
 
 
 def _text(value: object) -> str:
