@@ -7,7 +7,6 @@ import pytest
 
 from tests.faults.stage import REPORTED
 
-
 FILES: Final = 16_384
 """A herd of clients, and a proxy with two ends of each connection, live in one process."""
 
