@@ -32,6 +32,8 @@ MOST_TOLD: Final = 5
 
 FILES_SLACK: Final = 64
 THREADS_SLACK: Final = 16
+MOST_RECOVERY_SLACK: Final = 1.5
+"""What waits for clients to come back is little slower on a slow machine."""
 RESIDENT_SLACK: Final = 256 * 1024 * 1024
 
 
@@ -49,7 +51,7 @@ class Bounds:
         """Return the same with that slack in all times, for machines that do much else."""
         return Bounds(
             self.p99_s * slack,
-            self.recovery_s * slack,
+            self.recovery_s * min(slack, MOST_RECOVERY_SLACK),
             self.files,
             self.threads,
             self.resident_bytes,
