@@ -16,6 +16,8 @@ FIRST_LEAST_S: Final = 0.2
 FIRST_MOST_S: Final = 3.0
 CAP_S: Final = 30.0
 REPEAT_FIRST_S: Final = 0.1
+REPEAT_CAP_S: Final = 5.0
+"""A request on a standing connection costs little: it is repeated soon after an outage ends."""
 
 
 class Backoff:
@@ -56,5 +58,5 @@ def repeat_delay(attempt: int, random: Random, asked_ms: int | None = None) -> f
     ``attempt`` counts from 0. A little jitter on top of what the server asked for keeps
     clients that were refused together from coming back together.
     """
-    bound = min(CAP_S, REPEAT_FIRST_S * 2.0 ** min(attempt, 16))
+    bound = min(REPEAT_CAP_S, REPEAT_FIRST_S * 2.0 ** min(attempt, 16))
     return asked_delay(asked_ms) + random() * bound

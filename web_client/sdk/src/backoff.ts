@@ -19,6 +19,8 @@ export function backoff(attempt: number, chance: number): number {
 
 /** The first repetition of a refused request waits no longer. */
 export const REPEAT_FIRST_MS = 100;
+/** A request on a standing connection costs little: it is repeated soon after an outage ends. */
+export const REPEAT_LONGEST_MS = 5_000;
 
 /**
  * Return how long to wait before a refused request is sent again on the same connection, in
@@ -26,6 +28,6 @@ export const REPEAT_FIRST_MS = 100;
  * were refused together do not come back together.
  */
 export function repeatDelay(attempt: number, chance: number, askedMs = 0): number {
-  const ceiling = Math.min(LONGEST_MS, REPEAT_FIRST_MS * 2 ** Math.min(attempt, 16));
+  const ceiling = Math.min(REPEAT_LONGEST_MS, REPEAT_FIRST_MS * 2 ** Math.min(attempt, 16));
   return askedMs + Math.round(ceiling * chance);
 }
