@@ -127,8 +127,12 @@ $(STAMPS)/fuzz: $(STAMPS)/dev
 	    echo "atheris cannot be installed here: fuzzing goes on without coverage"
 	@touch $@
 
-soak: $(STAMPS)/dev $(STAMPS)/fuzz $(PAGE)
+soak: services $(STAMPS)/dev $(STAMPS)/fuzz $(PAGE)
 	@$(BIN)/python -m tests.core.simulation --minutes 30
+	@$(BIN)/pytest tests/faults -m soak
+	@$(BIN)/python -m tests.faults --points 20 --minutes 20
+	@$(BIN)/python -m tests.faults --journal postgres --minutes 8
+	@$(BIN)/python -m tests.faults --journal sqlite --minutes 2
 	@$(BIN)/python -m tests.core.eio.fuzz --minutes 10
 	@$(BIN)/python -m tests.server.engine.hostile
 	@for trace in bench/traces/sveltecomponent.json.gz bench/traces/friendsforever.schedule.jsonl.gz; do \
