@@ -75,7 +75,10 @@ class PollingClient:
     """A client that comes back by itself; ``nodes`` has the node of each connection."""
 
     def __init__(self) -> None:
-        self.sio = socketio.AsyncClient(reconnection_delay=0.1, reconnection_delay_max=0.5)
+        self._session = ClientSession()  # its own ones python-socketio does not always close
+        self.sio = socketio.AsyncClient(
+            reconnection_delay=0.1, reconnection_delay_max=0.5, http_session=self._session
+        )
         self.nodes: list[str] = []
         self.texts: list[Any] = []
         self.sio.on("ready", lambda ready: self.nodes.append(ready["node"]))
@@ -101,6 +104,7 @@ class PollingClient:
     async def close(self) -> None:
         await self.sio.disconnect()
         await self.sio.shutdown()
+        await self._session.close()
 
 
 async def guest_token(url: str) -> str:
