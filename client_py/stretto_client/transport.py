@@ -117,8 +117,6 @@ class SocketTransport:
         self._on_lost = on_lost
         self._sio: Any = None
         self._session: aiohttp.ClientSession | None = None
-        self._websockets: list[aiohttp.ClientResponse] = []
-        """The answers that became WebSockets. The library forgets one that says nothing."""
         self._joining: dict[str, asyncio.Future[None]] = {}
         self._waiting: set[asyncio.Future[Payload]] = set()
         self._watcher: asyncio.Task[None] | None = None
@@ -160,7 +158,7 @@ class SocketTransport:
 
     async def _open(self, token: str, transport: str) -> None:
         loop = asyncio.get_running_loop()
-        self._session = aiohttp.ClientSession(ws_response_class=_kept_in(self._websockets))
+        self._session = aiohttp.ClientSession(ws_response_class=ThriftyWebSocket)
         self._sio = sio = socketio.AsyncClient(
             reconnection=False,
             logger=_quiet,
@@ -299,24 +297,8 @@ class SocketTransport:
         finally:  # cancelled or not
             if watcher is not None:
                 watcher.cancel()
-            for websocket in self._websockets:
-                websocket.close()
-            self._websockets.clear()
             if session is not None:
                 await session.close()
-
-
-def _kept_in(answers: list[aiohttp.ClientResponse]) -> type[ThriftyWebSocket]:
-    """Return the class of WebSockets that leave the answer they came from in ``answers``."""
-
-    class KeptWebSocket(ThriftyWebSocket):
-        def __init__(
-            self, reader: Any, writer: Any, protocol: Any, answer: Any, *rest: Any, **options: Any
-        ) -> None:
-            super().__init__(reader, writer, protocol, answer, *rest, **options)
-            answers.append(answer)
-
-    return KeptWebSocket
 
 
 def _lost(message: str) -> Unavailable:
