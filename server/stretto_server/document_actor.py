@@ -35,7 +35,7 @@ from stretto_core.protocol import Limits
 from stretto_server.bus.interface import Bus
 from stretto_server.document_hearing import ANEW_MS, Hearing
 from stretto_server.document_log import DocumentLog, HistoryLost, now_ms
-from stretto_server.document_pace import Pace
+from stretto_server.document_pace import FEW, Pace
 from stretto_server.document_queue import (
     Admission,
     Admitted,
@@ -290,6 +290,8 @@ class DocumentActor:
 
     def _pause(self) -> float:
         """Return how long to wait before the next batch."""
+        if self.audience <= FEW and not self._shared:
+            return 0.0
         return self._pace.wait(
             self.authority.version,
             time.monotonic(),
@@ -311,7 +313,8 @@ class DocumentActor:
         try:
             staged = self.authority.stage(submissions, now_ms())
             if staged.entries:
-                self._pace.began(time.monotonic())
+                if self._shared:
+                    self._pace.began(time.monotonic())
                 result = asyncio.ensure_future(self.log.append(staged))
                 self._appending = _Appending(batch, staged, result)
                 result.add_done_callback(self._appended)
@@ -346,7 +349,8 @@ class DocumentActor:
     def _take_in(self, staged: Staged) -> None:
         """Change the text and send it on: what was staged is durable."""
         self.log.take_in(staged)
-        self._pace.committed(staged.base, self.authority.version, time.monotonic())
+        if self._shared:
+            self._pace.committed(staged.base, self.authority.version, time.monotonic())
         self.log.send(staged.base + 1, staged.entries)
 
     def _take_time(self, waiting: Sequence[Waiting], work: Coroutine[Any, Any, None]) -> None:

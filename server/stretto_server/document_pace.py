@@ -15,6 +15,8 @@ GATHER_S: Final = 0.02
 GATHER_OPS: Final = 64
 SHORTEST_S: Final = 0.001
 """It is not worth gathering for less."""
+FEW: Final = int(FANOUT_PER_S * SHORTEST_S)
+"""So many members never make a document wait by themselves."""
 TURN_APPENDS: Final = 4
 """So many times what an append took, others have to be heard: about two of theirs."""
 SLOW_TURN_S: Final = 0.005
