@@ -64,7 +64,7 @@ class Listeners:
         for handler in list(self._handlers[event]):
             try:
                 result = handler(payload)
-            except Exception:
+            except Exception:  # the application's: the next handler must hear of it, too
                 logger.exception("a handler of %s failed", event)
                 continue
             if inspect.isawaitable(result):
@@ -83,5 +83,5 @@ class Listeners:
 async def _guarded(event: str, running: Awaitable[None]) -> None:
     try:
         await running
-    except Exception:
+    except Exception:  # the application's, and nobody waits for it
         logger.exception("a handler of %s failed", event)

@@ -84,7 +84,7 @@ def _guarded(
             )
         except web.HTTPException:
             raise
-        except Exception:
+        except Exception:  # answered internal_error, and the server goes on
             logger.exception("%s %s failed", request.method, request.path)
             failure = {"ok": False, "error": InternalError().to_payload()}
             return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, failure)

@@ -106,6 +106,15 @@ def open_bus(settings: Settings, metrics: Metrics, node: str) -> LocalBus | Stoc
     return StockBus() if settings.engine == "stock" else LocalBus()
 
 
+def open_sockets(
+    settings: Settings, bus: LocalBus | StockBus, connections: Connections
+) -> Sockets | StockSockets:
+    """Return the Socket.IO server that goes with ``bus``."""
+    if isinstance(bus, StockBus):
+        return StockSockets(settings, bus, connections)
+    return Sockets(settings, bus, connections)
+
+
 def told_to_others(journal: Journal, bus: LocalBus | StockBus) -> Journal:
     """Return ``journal`` such that other nodes hear of what is written to it.
 
@@ -164,17 +173,9 @@ class Node:
             token_grace=settings.token_grace,
         )
         self.redis = RedisSession(settings.redis_url) if settings.redis_url is not None else None
-        self.presence = (
-            RedisPresence(self.redis, self.name, idle_ttl=settings.room_idle_ttl)
-            if self.redis is not None
-            else None
-        )
+        self.presence = self._share_presence()
         self.shared_limits = self._limit_users()
-        self.sockets: Sockets | StockSockets
-        if isinstance(self.bus, StockBus):
-            self.sockets = StockSockets(settings, self.bus, self.connections)
-        else:
-            self.sockets = Sockets(settings, self.bus, self.connections)
+        self.sockets = open_sockets(settings, self.bus, self.connections)
         self.documents = Documents(
             self.journal,
             self.bus,
@@ -190,6 +191,13 @@ class Node:
             store=self._shared_rooms(),
             presence=self.presence,
         )
+        self._expiring: asyncio.Task[None] | None = None
+        self._serve_namespaces()
+        self._watch()
+
+    def _serve_namespaces(self) -> None:
+        """Let the services hear of clients and what they ask."""
+        settings = self.settings
         self.context = Context(self.sockets, self.bus, self.connections, _verifier(settings))
         self.context.rights_changed = (self.documents.rights_changed, self.rooms.rights_changed)
         self.session = SessionNamespace(
@@ -208,8 +216,6 @@ class Node:
         }
         self.connections.on_expired = self.session.token_expired
         self.connections.on_overdue = self._end
-        self._watch()
-        self._expiring: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Open the journal and find the other nodes. Raises Unavailable with what to do."""
@@ -287,6 +293,12 @@ class Node:
                     | {"reads_nothing": engine.aborted}
                 ),
             )
+
+    def _share_presence(self) -> RedisPresence | None:
+        """Return where several nodes keep who is where."""
+        if self.redis is None:
+            return None
+        return RedisPresence(self.redis, self.name, idle_ttl=self.settings.room_idle_ttl)
 
     def _shared_rooms(self) -> RedisRoomStore | None:
         """Return where several nodes keep their rooms."""

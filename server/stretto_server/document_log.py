@@ -278,7 +278,7 @@ class DocumentLog:
             self.unsure = True
         except StrettoError as error:
             logger.warning("document %s: no snapshot was written: %r", self.doc, error)
-        except Exception:
+        except Exception:  # a task's own: the log is whole without a snapshot
             logger.exception("document %s: a snapshot failed", self.doc)
         finally:
             self._snapshotting = None

@@ -78,7 +78,7 @@ async def run(arguments: argparse.Namespace) -> int:
         task.cancel()
 
     loop = asyncio.get_running_loop()
-    with suppress(NotImplementedError):  # Windows
+    with suppress(NotImplementedError):  # Windows' loop has no signal handlers
         loop.add_signal_handler(signal.SIGTERM, terminate)
     try:
         return await _run(arguments)
@@ -87,7 +87,7 @@ async def run(arguments: argparse.Namespace) -> int:
             raise
         return 128 + signal.SIGTERM
     finally:
-        with suppress(NotImplementedError):
+        with suppress(NotImplementedError):  # as above
             loop.remove_signal_handler(signal.SIGTERM)
 
 

@@ -214,7 +214,7 @@ class Channels:
             following.timer = None
             try:
                 follower.missed()
-            except Exception:
+            except Exception:  # a timer's: without this it would be told by the loop alone
                 logger.exception("a follower failed")
 
         if following.timer is None:

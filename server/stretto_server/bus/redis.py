@@ -175,7 +175,7 @@ class RedisBus(SharedRooms):
                     follower.hear(message)
         except GarbageError:
             self._metrics.bus_garbage.inc()
-        except Exception:
+        except Exception:  # one message must not end the subscription that all rooms share
             logger.exception("a message of another node could not be handled")
 
     def confirmed(self, channel: bytes) -> None:
@@ -218,7 +218,7 @@ class RedisBus(SharedRooms):
             await asyncio.sleep(self._trial_s * random.uniform(0.9, 1.1))
             try:
                 deaf = await self._subscriptions.try_all(self._publisher.send, self._trial_s)
-            except Exception:
+            except Exception:  # a probe that ended would leave a deaf subscription unnoticed
                 logger.exception("the subscriptions could not be tried")
             else:
                 self._metrics.bus_probe_timeouts.inc(deaf)

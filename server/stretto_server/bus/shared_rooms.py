@@ -62,11 +62,11 @@ class SharedRooms(socketio.AsyncRedisManager, LocalBus):  # type: ignore[misc]
 
     async def _publish(self, channel: str, message: bytes) -> int:
         """Publish a message; return how many subscriptions got it. Raises Unavailable."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: RedisBus has the connection
 
     async def _listen(self) -> None:
         """Never open what python-socketio would listen to."""
-        raise NotImplementedError
+        raise NotImplementedError  # nobody calls it: :meth:`initialize` starts no listener
 
     # Events.
 
@@ -381,7 +381,7 @@ async def _quietly(work: Awaitable[Any]) -> None:
         await work
     except Unavailable as error:
         logger.warning("another node is not told: %s", error)
-    except Exception:
+    except Exception:  # nobody waits for it, so nobody else would tell of it
         logger.exception("a request of another node failed")
 
 
