@@ -15,9 +15,9 @@ two batches, and whatever does not continue the history is read from the journal
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from stretto_core.authority import Staged, Submission
 from stretto_core.errors import (
@@ -46,6 +46,7 @@ from stretto_server.document_queue import (
     refuse,
     resolve,
 )
+from stretto_server.document_worker import Worker
 from stretto_server.journal.interface import (
     Appended,
     AppendResult,
@@ -107,10 +108,7 @@ class DocumentActor:
         """Whether the queue is being worked on: by a callback to come, an append or a task."""
         self._timer: asyncio.TimerHandle | None = None
         self._appending: _Appending | None = None
-        self._worker: asyncio.Task[None] | None = None
-        self._work: Coroutine[Any, Any, None] | None = None
-        """What the worker will do, while it has not begun."""
-        self._working_for: Sequence[Waiting] = ()
+        self._worker = Worker(self._failed, self._go_on)
         self._idle: list[asyncio.Future[None]] = []
 
     @property
@@ -135,15 +133,7 @@ class DocumentActor:
             appending.result.cancel()
             refuse(appending.batch, Unavailable("the server stopped"))
             await asyncio.wait([appending.result])
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.cancel()
-            # One that had not begun yet tells nobody.
-            work, self._work = self._work, None
-            if work is not None:
-                work.close()
-            refuse(self._working_for, Unavailable("the server stopped"))
-            await asyncio.wait([worker])
+        await self._worker.stop()
         await self.log.stop()
         self._queue = DocumentQueue()
         self._rest()
@@ -186,7 +176,7 @@ class DocumentActor:
         """Take in a frame of another node, now or when the append under way has ended."""
         if self.lost:
             return
-        if self._appending is not None or self._worker is not None:
+        if self._appending is not None or self._worker.busy:
             self._hearing.keep(frame)
             return
         version = self.authority.version
@@ -229,7 +219,7 @@ class DocumentActor:
         except Exception as error:
             self._confused(error)
         if self._hearing.must_look:
-            self._take_time((), self._hearing.look())
+            self._worker.begin((), self._hearing.look())
             return True
         return False
 
@@ -264,7 +254,7 @@ class DocumentActor:
 
     def _go_on(self) -> None:
         """Take from the queue until something has to be waited for, or nothing is left."""
-        if self._appending is not None or self._worker is not None:
+        if self._appending is not None or self._worker.busy:
             return None  # a call that :meth:`stop` has overtaken
         self._timer = None
         if self._hearing.is_pending and self._catch_up():
@@ -272,7 +262,7 @@ class DocumentActor:
         while (head := self._queue.head) is not None:
             if isinstance(head, Admission):
                 self._queue.take_admission()
-                return self._take_time((head,), self._admit(head))
+                return self._worker.begin((head,), self._admit(head))
             wait = self._pause()
             if wait > 0:
                 self._timer = self._loop.call_later(wait, self._go_on)
@@ -308,7 +298,7 @@ class DocumentActor:
             or self.authority.oldest_base(submissions) is not None
             or (self._shared and self._is_behind(submissions))
         ):
-            self._take_time(batch, self._commit(batch))
+            self._worker.begin(batch, self._commit(batch))
             return True
         try:
             staged = self.authority.stage(submissions, now_ms())
@@ -337,7 +327,7 @@ class DocumentActor:
             return  # stopped
         batch, staged = appending.batch, appending.staged
         if not _went_well(result):
-            self._take_time(batch, self._commit(batch, appending))
+            self._worker.begin(batch, self._commit(batch, appending))
             return
         try:
             self._take_in(staged)
@@ -352,24 +342,6 @@ class DocumentActor:
         if self._shared:
             self._pace.committed(staged.base, self.authority.version, time.monotonic())
         self.log.send(staged.base + 1, staged.entries)
-
-    def _take_time(self, waiting: Sequence[Waiting], work: Coroutine[Any, Any, None]) -> None:
-        """Do in a task what has to wait, then go on."""
-        self._work, self._working_for = work, waiting
-        self._worker = self._loop.create_task(self._guard(waiting, work))
-
-    async def _guard(self, waiting: Sequence[Waiting], work: Coroutine[Any, Any, None]) -> None:
-        """Run one piece of work; whatever goes wrong reaches those who wait, and no one else."""
-        self._work = None
-        try:
-            await work
-        except asyncio.CancelledError:
-            refuse(waiting, Unavailable("the server stopped"))
-            raise
-        except Exception as error:
-            self._failed(waiting, error)
-        self._worker = None
-        self._go_on()
 
     def _failed(self, waiting: Sequence[Waiting], error: Exception) -> None:
         if isinstance(error, HistoryLost | VersionGone):

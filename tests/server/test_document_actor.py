@@ -650,7 +650,7 @@ async def test_who_waits_for_work_that_has_not_begun_is_answered(nodes: Nodes) -
     actor = nodes.actors[0]
     await nodes.submit(1, BOB, 1, 0, "b")
     behind = nodes.submit(0, ANN, 1, 1, "a")  # has to read what it does not know
-    while actor._worker is None:
+    while not actor._worker.busy:
         await asyncio.sleep(0)
     await actor.stop()
     with pytest.raises(Unavailable):
