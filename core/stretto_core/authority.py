@@ -8,7 +8,7 @@ lost race is ``learn`` and ``stage`` again.
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from stretto_core.entries import ClientRecord, Entry, hashes_after, seal
+from stretto_core.entries import ClientRecord, Entry, hashes_after
 from stretto_core.errors import (
     EpochChanged,
     Forbidden,
@@ -36,6 +36,7 @@ from stretto_core.ot.position import map_canonical
 from stretto_core.ot.run import NO_SPLICE, Run, splice_of
 from stretto_core.ot.transform import transform_canonical
 from stretto_core.protocol import Limits
+from stretto_core.staging import Stage
 from stretto_core.values import value
 
 Range = tuple[int, int]
@@ -68,33 +69,6 @@ class Staged:
     run: Run
     lengths: Sequence[int]
     """Of the text, after each entry."""
-
-
-class _Stage:
-    """The world as it will be after the entries staged so far."""
-
-    __slots__ = ("entries", "hash", "hashes", "length", "lengths", "records", "run", "version")
-
-    def __init__(self, version: int, length: int, hash: str) -> None:
-        self.version = version
-        self.length = length
-        self.hash = hash
-        self.entries: list[Entry] = []
-        self.hashes: list[str] = []
-        self.run = Run()
-        self.lengths: list[int] = []
-        self.records: dict[str, ClientRecord] = {}
-
-    def add(self, entry: Entry, place: int, size: int) -> int:
-        """Put an entry behind those staged so far; return its version."""
-        self.version += 1
-        self.hash = seal(self.hash, entry)
-        self.entries.append(entry)
-        self.hashes.append(self.hash)
-        self.run.append(entry.op, place, size)
-        self.length += size or length_change(entry.op)
-        self.lengths.append(self.length)
-        return self.version
 
 
 class Authority:
@@ -269,7 +243,7 @@ class Authority:
         Checked in the order of the wire contract: user, epoch, seq, base, operation. Raises
         IndexError when a base is older than memory: see :meth:`oldest_base`.
         """
-        stage = _Stage(self.version, self.length, self.hash)
+        stage = Stage(self.version, self.length, self.hash)
         outcomes: list[int | StrettoError] = []
         for submission in submissions:
             try:
@@ -279,7 +253,7 @@ class Authority:
         entries, hashes = tuple(stage.entries), tuple(stage.hashes)
         return Staged(self.version, entries, hashes, tuple(outcomes), stage.run, stage.lengths)
 
-    def _stage_one(self, stage: _Stage, submission: Submission, at_ms: int) -> int:
+    def _stage_one(self, stage: Stage, submission: Submission, at_ms: int) -> int:
         client, seq, user = submission.client, submission.seq, submission.user
         record = stage.records.get(client) or self._records.get(client)
         if record is not None and record.user != user and record.user is not None:
@@ -319,7 +293,7 @@ class Authority:
         if version < horizon:
             raise IndexError(f"version {version} is not in memory")
 
-    def _spliced(self, stage: _Stage, submission: Submission) -> tuple[Operation, int, int] | None:
+    def _spliced(self, stage: Stage, submission: Submission) -> tuple[Operation, int, int] | None:
         """Do as :meth:`_rewritten` for what most operations are, without all its lists.
 
         Return the operation with its splice; None where the operation is not plainly one
@@ -346,7 +320,7 @@ class Authority:
             return _deletion(*span) if span else None
         return None
 
-    def _rewritten(self, stage: _Stage, submission: Submission) -> Operation:
+    def _rewritten(self, stage: Stage, submission: Submission) -> Operation:
         """Return the operation as it applies to the staged head."""
         op = self._checked(submission.op, submission.base)
         op = self._history.transform(op, submission.base)

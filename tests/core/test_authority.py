@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stretto_core.authority import Authority, Submission, _Stage
+from stretto_core.authority import Authority, Submission
 from stretto_core.entries import ClientRecord, Entry, next_hash
 from stretto_core.errors import (
     EpochChanged,
@@ -20,6 +20,7 @@ from stretto_core.errors import (
 )
 from stretto_core.ot import Component, Operation, apply, transform
 from stretto_core.protocol import NO_HASH, Limits
+from stretto_core.staging import Stage
 from tests.core.ot.strategies import operations
 
 ANN, BOB = "client-of-ann-00", "client-of-bob-00"
@@ -110,7 +111,7 @@ def test_a_lost_race_is_learned_and_staged_again() -> None:
 class LongWay(Authority):
     """Knows no short cut for splices."""
 
-    def _spliced(self, stage: _Stage, submission: Submission) -> None:
+    def _spliced(self, stage: Stage, submission: Submission) -> None:
         return None
 
 

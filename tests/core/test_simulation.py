@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from stretto_core import following
-from stretto_core.authority import Authority, Submission, _Stage
+from stretto_core.authority import Authority, Submission
 from stretto_core.entries import ClientRecord, Entry
 from stretto_core.following import Frame, News
 from stretto_core.ot import Operation, compose, transform
+from stretto_core.staging import Stage
 from stretto_core.unconfirmed import Unconfirmed
 from tests.core.journal import Journal
 from tests.core.model import Node
@@ -74,7 +75,7 @@ def found(make: Callable[[int], Simulation]) -> bool:
 class Forgetful(Authority):
     """Takes every operation for a new one."""
 
-    def _stage_one(self, stage: _Stage, submission: Submission, at_ms: int) -> int:
+    def _stage_one(self, stage: Stage, submission: Submission, at_ms: int) -> int:
         record = ClientRecord(submission.seq - 1, 0, submission.user)
         stage.records[submission.client] = record
         return super()._stage_one(stage, submission, at_ms)
